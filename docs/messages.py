@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from monitor.config import ChannelConfig, Secret
 from monitor.domain import Alert, AlertEvent, Severity
+from monitor.domain.records import replace
 from monitor.domain.records import replace as replace_record
 from monitor.domain.rules.alerting import AlertReason
 from monitor.domain.rules.source_reach import Unmonitored
@@ -131,7 +131,7 @@ SCENES: Mapping[str, Sequence[Alert]] = {
 
 def parts(alerts: Sequence[Alert], profile: ChannelProfile, *, public: bool = True, **channel: object) -> tuple[Part, ...]:
     """Return the messages with these alerts; `public` is True where web.public_url is set."""
-    config = replace(ChannelConfig(name="ops", url=Secret("ntfy://localhost/ops")), **channel)  # type: ignore[arg-type]
+    config = replace(ChannelConfig(name="ops", url=Secret("ntfy://localhost/ops")), **channel)
     dispatches = [
         Dispatch(
             alert=alert,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from monitor.config import UNREAD, Config, Loaded
 from monitor.domain.errors import ConfigError
+from monitor.domain.records import replace
 
 
 @dataclass(slots=True)

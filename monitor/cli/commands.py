@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
+from typer.main import get_command
 
 from monitor import __version__
 from monitor.cli.output import echo
+from monitor.cli.parameters import convert_directly
 from monitor.cli.startup import Options
 
 PARTS: Final = {
@@ -53,6 +55,13 @@ def command_line(name: str | None = None) -> typer.Typer:
     return app
 
 
+def build_command(name: str | None = None) -> Any:
+    """Return the program of command_line(), to be called with arguments."""
+    command = get_command(command_line(name))
+    convert_directly(command)
+    return command
+
+
 def _show_version(requested: bool) -> None:
     if requested:
         echo(f"token-monitor {__version__}")
@@ -68,6 +77,7 @@ def begin(
             "--config",
             "-c",
             metavar="PATH",
+            parser=Path,
             help="The configuration file. Default: $TOKEN_MONITOR_CONFIG, ./config.toml or /etc/token-monitor/config.toml.",
         ),
     ] = None,

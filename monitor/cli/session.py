@@ -6,7 +6,6 @@ import getpass
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import datetime
 
 import typer
@@ -15,6 +14,7 @@ from monitor.cli.startup import Options
 from monitor.config import REFERENCE_KINDS, UNREAD, Config, Loaded, LogFormat, Secret, SecretKind, load
 from monitor.domain.clock import SystemClock
 from monitor.domain.errors import StoreError
+from monitor.domain.records import replace
 from monitor.store import Connection, Store
 from monitor.telemetry import logs
 

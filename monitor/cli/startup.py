@@ -7,10 +7,10 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from monitor.domain.errors import MonitorError
+from monitor.domain.records import Record
 
 OPTIONAL_IMPORTS = ("rich", "pygments")
 """Packages that structlog and httpx import if they are installed, for features that are not used here.
@@ -87,8 +87,7 @@ def allow_open_files(remotes: int) -> None:
 _CONFIG = ("--config", "-c")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class Options(Record, frozen=True, kw_only=True):
     """The options before the command."""
 
     config: Path | None = None

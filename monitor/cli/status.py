@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,6 +20,7 @@ from monitor.cli.status_table import LEAST_WIDTH, StatusLine, StatusTable, clien
 from monitor.config import Config
 from monitor.domain import Status
 from monitor.domain.errors import StoreError
+from monitor.domain.records import Record
 from monitor.domain.text import clean
 from monitor.domain.timefmt import Times, span
 from monitor.store import connection_queries, sources
@@ -132,8 +132,7 @@ _HEADINGS = ("STATUS", "NAME", "PLATFORM", "SOURCE", "WHEN", "DATE", "ID", "WHY"
 _STATUS_WIDTH = 13
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StatusReading:
+class StatusReading(Record, frozen=True, kw_only=True):
     """The store's content at one time."""
 
     found: Overview

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from monitor.cli.output import StyledStatus, cell_width, styled
+from monitor.domain.records import Record
 from monitor.domain.text import clean
 from monitor.views.connections import ConnectionView
 
@@ -24,8 +24,7 @@ _ELLIPSIS = "…"
 _CLIENT_LENGTH = 80
 
 
-@dataclass(frozen=True, slots=True)
-class StatusLine:
+class StatusLine(Record, frozen=True):
     """The texts of one connection's line."""
 
     client: str

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel
 
-from monitor.config.definition import Definition
-from monitor.config.definition_compiler import compile_definition, compile_hook
 from monitor.config.definition_schema import DateTable, DefinitionTable, ShippedTable
 from monitor.config.resolve import Loc, Resolver
 from monitor.config.secrets import HIDDEN, SHORTEST_TOKEN, UNREAD, Secret, SecretSource, suggested_token
@@ -19,14 +16,17 @@ from monitor.config.settings import DateConfig, TokenConfig
 from monitor.config.shipped_definitions import shipped, shipped_names
 from monitor.config.source_schema import SourceTable
 from monitor.domain.providers import ProviderInfo
+from monitor.domain.records import Record, replace
+
+if TYPE_CHECKING:
+    from monitor.config.definition import Definition
 
 CUSTOM, DATES, PUSH = "custom", "dates", "push"
 _KEYS = tuple(field.alias or name for name, field in DefinitionTable.model_fields.items())
 _OF_PROVIDER = {"dates": DATES, "token": PUSH, "stale_after": PUSH}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Defined:
+class Defined(Record, frozen=True, kw_only=True):
     """The settings that a definition adds to a source."""
 
     facts: ProviderInfo
@@ -60,6 +60,8 @@ def resolve_coded(resolver: Resolver, loc: Loc, raw: SourceTable, info: Provider
     hook = merged(info.hook, _content(raw).get("hook") or {})
     if not hook.get("secret"):
         return {}  # without a secret there is nothing to verify
+    from monitor.config.definition_compiler import compile_hook
+
     compiled = compile_hook(hook, report=lambda where, sentence: resolver.problems.error((*loc, *where), sentence))
     return {"hook": compiled, "hook_secrets": _hook_secrets(resolver, loc, hook)}
 
@@ -97,6 +99,8 @@ def _plain(value: Any) -> Any:
 
 
 def _defined(resolver: Resolver, loc: Loc, content: dict[str, Any], info: ProviderInfo, below: ShippedTable | None) -> Defined:
+    from monitor.config.definition_compiler import compile_definition
+
     secrets = _secrets(resolver, loc, content)
     tokens = _tokens(resolver, loc, content)
     auth = content.get("auth") or {}

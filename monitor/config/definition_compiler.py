@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from monitor.config import urls
@@ -28,6 +27,7 @@ from monitor.config.error_text import describe, nearest
 from monitor.config.resolve import Loc
 from monitor.config.secrets import UnusableError
 from monitor.domain import ProbeFinding, ReportedStatus
+from monitor.domain.records import Record
 from monitor.domain.rules.expressions import Expression, InvalidExpression, compile_expression, function_names
 
 Raw = Mapping[str, Any]
@@ -71,8 +71,7 @@ def compile_hook(raw: Raw, *, report: Callable[[Loc, str], None]) -> Hook | None
     return _Compiler({}, (), (), report).hook(raw)
 
 
-@dataclass
-class _Compiler:
+class _Compiler(Record):
     """One compilation."""
 
     raw: Raw

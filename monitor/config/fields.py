@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Literal, get_args
@@ -20,6 +19,7 @@ from monitor.config.settings import WORK_QUEUES, HeartbeatKind
 from monitor.config.time_windows import ReportPlan
 from monitor.domain import AlertEvent, QuietHours, Severity
 from monitor.domain.providers import provider_names
+from monitor.domain.records import Record
 from monitor.domain.rules.platforms import canonical
 
 _NAME = re.compile(r"[a-z0-9_-]+")
@@ -30,8 +30,7 @@ _ONE_SECOND = timedelta(seconds=1)
 _REFERENCE_SYNTAX = 'text in quotes or one of { env = "…" }, { file = "…" }, { credential = "…" }'
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(Record, frozen=True):
     """A key's type as documented, and how its value is written in an environment variable."""
 
     name: str
@@ -52,8 +51,7 @@ def _kind_among(items: list[Any]) -> Kind | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class DefaultText:
+class DefaultText(Record, frozen=True):
     """Documentation of a default that is not a plain value."""
 
     text: str

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from monitor.config import database_urls, urls
@@ -36,13 +35,13 @@ from monitor.config.sources import resolve_sources
 from monitor.config.validate import parse_document
 from monitor.config.web import resolve_hooks, resolve_web
 from monitor.domain.errors import ConfigError
+from monitor.domain.records import Record, replace
 
 MOST_SHOWN = 100
 """The number of mistakes that are reported one by one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(Record, frozen=True):
     """A usable configuration."""
 
     config: Config

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from monitor.config.error_text import describe, suggestion
@@ -12,7 +11,7 @@ from monitor.config.formatting import format_duration
 from monitor.config.resolve import Loc, Resolver
 from monitor.config.source_schema import Level, Levels
 from monitor.domain import Policy
-from monitor.domain.records import replace
+from monitor.domain.records import Record, field, replace
 from monitor.domain.rules.advice import PLATFORM_NAMES
 from monitor.domain.rules.globs import is_glob, matches
 from monitor.domain.rules.platforms import canonical
@@ -21,8 +20,7 @@ KEYS = tuple(Level.model_fields)
 _SLUG = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
-@dataclass(frozen=True, slots=True)
-class Policies:
+class Policies(Record, frozen=True):
     """The policies for one source, or for all."""
 
     base: Policy

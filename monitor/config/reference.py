@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
@@ -14,6 +13,7 @@ from monitor.config.fields import DefaultText, kind_in
 from monitor.config.formatting import plain
 from monitor.config.schema import LISTS, Document, table_at
 from monitor.config.source_schema import Level, Levels, SourceTable
+from monitor.domain.records import Record
 
 OTHER_KEYS = ("dates", "token", "stale_after")
 """Keys of sources that only the providers `dates` and `push` have."""
@@ -21,8 +21,7 @@ OTHER_KEYS = ("dates", "token", "stale_after")
 _TEXT_OR_REFERENCE = 'text, { env = "…" }, { file = "…" } or { credential = "…" }'
 
 
-@dataclass(frozen=True, slots=True)
-class KeyDoc:
+class KeyDoc(Record, frozen=True):
     """One key: its path, type, default and meaning."""
 
     path: str

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import zoneinfo
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from monitor.config import secrets
 from monitor.config.error_text import describe, nearest, path_text
 from monitor.config.secrets import UNREAD, ResolveContext, Secret, SecretSource, UnusableError
+from monitor.domain.records import Record, field
 
 Loc = tuple[str | int, ...]
 
 
-@dataclass
-class ConfigProblems:
+class ConfigProblems(Record):
     """Errors and warnings in the order found, without repeats."""
 
     label: str
@@ -27,7 +26,7 @@ class ConfigProblems:
     """The environment variable that set each overridden path."""
     errors: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    _recorded: set[str] = field(default_factory=set, init=False)
+    _recorded: set[str] = field(default_factory=set)
 
     def error(self, loc: Sequence[str | int], sentence: str) -> None:
         """Record a mistake; `sentence` continues after the key path ("is …, but must be …")."""
@@ -62,8 +61,7 @@ def _always(_: str) -> bool:
     return True
 
 
-@dataclass
-class Resolver:
+class Resolver(Record):
     """One resolution of one document."""
 
     problems: ConfigProblems

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from monitor.config.definition import Definition, Hook
 from monitor.config.secrets import Secret
 from monitor.config.templates import TemplatePair
 from monitor.config.time_windows import ReportPlan
 from monitor.domain import ChannelRules, Policy, ProviderInfo, provider_info
+from monitor.domain.records import Record, field
 from monitor.domain.rules.expiry import Context
 from monitor.domain.rules.labels import LabelRule
 from monitor.domain.rules.platforms import canonical
+
+if TYPE_CHECKING:
+    from monitor.config.definition import Definition, Hook
 
 Switch = Literal["on", "off", "auto"]
 Role = Literal["viewer", "operator"]
@@ -27,16 +29,14 @@ WORK_QUEUES = ("polls", "probes", "deliveries")
 HeartbeatKind = Literal["healthchecks", "uptime-kuma", "cronitor", "plain"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DatabaseConfig:
+class DatabaseConfig(Record, frozen=True, kw_only=True):
     """The database."""
 
     url: Secret
     """SQLAlchemy URL; the path of an SQLite file is absolute. A secret because it may contain a password."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScheduleConfig:
+class ScheduleConfig(Record, frozen=True, kw_only=True):
     """Schedule of sources that do not set their own."""
 
     poll_every: timedelta
@@ -47,16 +47,14 @@ class ScheduleConfig:
     """None: each provider's default."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenConfig:
+class TokenConfig(Record, frozen=True, kw_only=True):
     """One token that is checked."""
 
     id: str
     secret: Secret
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DateConfig:
+class DateConfig(Record, frozen=True, kw_only=True):
     """One date that was written down."""
 
     id: str
@@ -68,8 +66,7 @@ class DateConfig:
     labels: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceConfig:
+class SourceConfig(Record, frozen=True, kw_only=True):
     """One API key at one provider, fully resolved."""
 
     name: str
@@ -162,8 +159,7 @@ class SourceConfig:
         return [window for window in windows if window is not None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChannelConfig(ChannelRules):
+class ChannelConfig(ChannelRules, frozen=True, kw_only=True):
     """A channel: which alerts it takes, and where it sends them."""
 
     url: Secret
@@ -182,8 +178,7 @@ class ChannelConfig(ChannelRules):
     """In the configured time zone; None: no report."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WebUser:
+class WebUser(Record, frozen=True, kw_only=True):
     """A user of the status page and the API."""
 
     name: str
@@ -193,8 +188,7 @@ class WebUser:
     """Labels of all connections that the user may see; empty: every connection."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WebConfig:
+class WebConfig(Record, frozen=True, kw_only=True):
     """The status page and the API."""
 
     listen: str | None
@@ -227,16 +221,14 @@ class WebConfig:
         return None if self.token_too_short else self.listen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HooksConfig:
+class HooksConfig(Record, frozen=True, kw_only=True):
     """The listener for deliveries of services and pushed reports."""
 
     listen: str | None
     """host:port, IPv6 in brackets; None: off."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterConfig:
+class ClusterConfig(Record, frozen=True, kw_only=True):
     """How this daemon shares the work with others on the same database."""
 
     workers: int = 0
@@ -247,16 +239,14 @@ class ClusterConfig:
     """Maximum number of the queue's connections to the database."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoggingConfig:
+class LoggingConfig(Record, frozen=True, kw_only=True):
     """Level and format of the log."""
 
     level: LogLevel
     format: LogFormat
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeartbeatConfig:
+class HeartbeatConfig(Record, frozen=True, kw_only=True):
     """The URL called periodically while the monitor makes progress."""
 
     url: Secret
@@ -265,16 +255,14 @@ class HeartbeatConfig:
     every: timedelta
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetentionConfig:
+class RetentionConfig(Record, frozen=True, kw_only=True):
     """Retention of finished records; None: forever."""
 
     history: timedelta | None
     polls: timedelta | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class Config(Record, frozen=True, kw_only=True):
     """The whole effective configuration."""
 
     path: Path

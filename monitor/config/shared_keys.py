@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 from monitor.config.formatting import toml_value
 from monitor.config.secrets import UNREAD
 from monitor.config.settings import SourceConfig
 from monitor.domain.errors import ConfigError
+from monitor.domain.records import Record
 from monitor.domain.rules.labels import CLIENT
 
 
-@dataclass(frozen=True, slots=True)
-class SharedKey:
+class SharedKey(Record, frozen=True):
     """Two sources with the same API key at the same address."""
 
     first: SourceConfig

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from monitor.config.settings import Config, SourceConfig
 from monitor.config.templates import EVERY_EVENT, TemplatePair
 from monitor.config.time_windows import DAYS, ReportPlan, WeeklyTime
 from monitor.domain import Policy, QuietHours, utc_text
+from monitor.domain.records import asdict
 from monitor.domain.rules.labels import LabelRule
 
 _URLS = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,6 +16,7 @@ from monitor.config.settings import SourceConfig
 from monitor.config.shared_keys import shared_keys
 from monitor.config.source_schema import SourceTable
 from monitor.domain.providers import ProviderInfo, provider_info, provider_names, providers_with
+from monitor.domain.records import replace
 from monitor.domain.rules.labels import LabelRule
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from monitor.config.error_text import describe, describe_type, refuse, suggestion
 from monitor.config.resolve import Loc, Resolver
 from monitor.config.secrets import UnusableError
 from monitor.domain import AlertEvent
+from monitor.domain.records import Record
 
 EVERY_EVENT = "*"
 """Key of the template for every event without a specific one."""
@@ -17,16 +17,14 @@ _PARTS = ("title", "body")
 _LARGEST = 65536
 
 
-@dataclass(frozen=True, slots=True)
-class TemplatePair:
+class TemplatePair(Record, frozen=True):
     """A title and a body; None keeps the built-in one."""
 
     title: str | None = None
     body: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TemplateFile:
+class TemplateFile(Record, frozen=True):
     """A template whose text is in a file."""
 
     path: str

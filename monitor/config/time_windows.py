@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import time
 from typing import Any
 
 from monitor.config.error_text import describe, refuse, suggestion
 from monitor.domain import QuietHours, Severity
+from monitor.domain.records import Record, field
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _CLOCK = re.compile(r"([01]\d|2[0-3]):([0-5]\d)", re.ASCII)
 _KEYS = ("from", "to", "days", "except", "timezone")
 
 
-@dataclass(frozen=True, slots=True)
-class WeeklyTime:
+class WeeklyTime(Record, frozen=True):
     """One time of the week, in the configured time zone."""
 
     weekday: int
@@ -36,8 +35,7 @@ def weekly_time(value: Any) -> WeeklyTime | None:
     return WeeklyTime(DAYS.index(day), at)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReportPlan:
+class ReportPlan(Record, frozen=True, kw_only=True):
     """When a channel gets its report, and what the report is about, in addition to the channel's filters."""
 
     at: WeeklyTime

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import time, timedelta
 from typing import Literal
 
 from monitor.domain.enums import AlertEvent, Severity
+from monitor.domain.records import Record, field
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QuietHours:
+class QuietHours(Record, frozen=True, kw_only=True):
     """One window of the day in which a channel is quiet."""
 
     from_time: time
@@ -26,8 +25,7 @@ class QuietHours:
     """IANA time zone; None: the one of the monitor."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChannelRules:
+class ChannelRules(Record, frozen=True, kw_only=True):
     """Filters, delays and reminders of a channel. Filters are ANDed; None and an empty mapping mean no filter."""
 
     name: str

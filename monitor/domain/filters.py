@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 
+from monitor.domain.records import Record, field
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredLabels:
+
+class StoredLabels(Record, frozen=True, kw_only=True):
     """The labels of a filter, resolved to the label sets and sources that have them."""
 
     sets: frozenset[int]
@@ -25,8 +25,7 @@ class StoredLabels:
         return source in self.own if label_set is None else label_set in self.sets
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectionFilter:
+class ConnectionFilter(Record, frozen=True, kw_only=True):
     """Conditions on connections, ANDed. None, and an empty mapping of labels, mean no such condition."""
 
     sources: Collection[str] | None = None

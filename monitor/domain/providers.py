@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import timedelta
+
+from monitor.domain.records import Record, field
 
 _WEEK = timedelta(days=7)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProviderInfo:
+class ProviderInfo(Record, frozen=True, kw_only=True):
     """Facts about one service. Everything outside its adapter asks these facts, never the service's name."""
 
     name: str

@@ -15,7 +15,7 @@ from itertools import count
 
 from msgspec import Struct as Record
 from msgspec import field
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 
 def fresh_id(now: datetime) -> str:
@@ -29,4 +29,4 @@ def _counted(_process: int) -> Iterator[int]:
     return count(secrets.randbelow(2**47))
 
 
-__all__ = ["Record", "field", "replace"]
+__all__ = ["Record", "asdict", "field", "replace"]

@@ -11,7 +11,6 @@ import secrets
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
 from typing import Any, Literal
@@ -19,6 +18,7 @@ from typing import Any, Literal
 from monitor.config import Config, Secret, show
 from monitor.config.formatting import toml_value
 from monitor.config.settings import SourceConfig
+from monitor.domain.records import Record
 from monitor.store import Connection, meta
 
 _APPLIED, _RELOAD, _SALT = "config:applied", "config:reload", "config:salt"
@@ -29,8 +29,7 @@ _KEY_BYTES, _OTHER_BYTES = 8, 2
 """API keys are random; passwords in URLs may be guessable, so their digests are shorter."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Applied:
+class Applied(Record, frozen=True, kw_only=True):
     """The configuration in force, as it is stored."""
 
     at: datetime
@@ -45,8 +44,7 @@ class Applied:
         return {path.split(".")[1] for path in self.secrets if path.startswith(f"{kind}.") and path.endswith(last)}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
+class Difference(Record, frozen=True, kw_only=True):
     """A key, or a whole source or channel, that differs from the configuration in force."""
 
     path: str
@@ -60,8 +58,7 @@ class Difference:
         return {"path": self.path, "kind": self.kind, "old": self.old, "new": self.new}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LastReload:
+class LastReload(Record, frozen=True, kw_only=True):
     """The result of the last start or reload."""
 
     at: datetime
@@ -69,8 +66,7 @@ class LastReload:
     """Reason for which the configuration was refused, so that the previous one stays in force. None if it was applied."""
 
 
-@dataclass(frozen=True, slots=True)
-class Renamed:
+class Renamed(Record, frozen=True):
     """Renamed sources and channels, old name to new."""
 
     sources: dict[str, str]

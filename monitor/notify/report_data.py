@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from monitor.config import ChannelConfig, SourceConfig
 from monitor.domain import SourceStatus, Status, provider_info
 from monitor.domain.filters import EVERY, ConnectionFilter, StoredLabels
+from monitor.domain.records import replace
 from monitor.domain.rules import freshness, uptime
 from monitor.domain.rules.forecast import Need, need_of, reconnect_batches
 from monitor.domain.rules.globs import matches_any

@@ -5,20 +5,19 @@ A channel has no row until one of these is known. All functions run in the calle
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, select, update
 
+from monitor.domain.records import Record
 from monitor.store.schema import channels
 from monitor.store.sql import upsert
 
 _c = channels.c
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChannelState:
+class ChannelState(Record, frozen=True, kw_only=True):
     """The stored state of one channel."""
 
     name: str

@@ -10,7 +10,6 @@ change, come or go in between move nothing else, so none is skipped or repeated.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -38,6 +37,7 @@ from sqlalchemy import (
 from monitor.domain import ReportedStatus, Status
 from monitor.domain.filters import EVERY, ConnectionFilter
 from monitor.domain.providers import registered_providers
+from monitor.domain.records import Record, field, replace
 from monitor.domain.rules.expiry import RENEWED_BY_PROVIDER, ROTATING_PLATFORMS, SHORT_LIFETIME
 from monitor.domain.rules.labels import CLIENT
 from monitor.store.connection_queries import RANK, ConnectionRow, conditions, count_by_status, expiry, get_connections, live
@@ -193,8 +193,7 @@ def connections_after(
     return get_connections(conn, ids)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredCounts:
+class StoredCounts(Record, frozen=True, kw_only=True):
     """Live connections by stored status, and those whose status time may have changed since."""
 
     by_status: Mapping[Status, int] = field(default_factory=dict)
@@ -229,8 +228,7 @@ def expiries(conn: Connection, *, limit: int) -> list[Row[Any]]:
     return list(conn.execute(joined.where(*live()).order_by(_c.id).limit(limit)))
 
 
-@dataclass(frozen=True, slots=True)
-class ExpiringGroup:
+class ExpiringGroup(Record, frozen=True):
     """Tokens of one source and platform that expire on one day (UTC)."""
 
     source: str

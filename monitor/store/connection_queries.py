@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -12,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, case, false, fun
 from monitor.domain import ConnectionState, ProbeStatus, ReportedStatus, Status, connection_id
 from monitor.domain.filters import EVERY, ConnectionFilter, StoredLabels
 from monitor.domain.providers import registered_providers
-from monitor.domain.records import Record
+from monitor.domain.records import Record, replace
 from monitor.domain.rules.probes import last_ok_at
 from monitor.store import former_ids
 from monitor.store.connection_codec import decode_state
@@ -299,8 +298,7 @@ def _found(conn: Connection, condition: ColumnElement[bool]) -> list[ConnectionR
     return [_row(row) for row in conn.execute(_query().where(condition).order_by(*order))]
 
 
-@dataclass(frozen=True, slots=True)
-class GroupCount:
+class GroupCount(Record, frozen=True):
     """The number of connections of a source and platform with a status."""
 
     source: str

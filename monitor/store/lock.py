@@ -8,7 +8,6 @@ import re
 import socket
 import time
 from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from monitor.domain import utc_text
 from monitor.domain.errors import StoreHeld, StoreUnavailable
+from monitor.domain.records import Record
 from monitor.store import engines, sqlite_file
 from monitor.store.db_errors import unavailable
 from monitor.store.postgres import Server
@@ -35,8 +35,7 @@ _PATIENCE = timedelta(seconds=10)
 """Statement timeout: a standby daemon must notice soon that the server is gone."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Holder:
+class Holder(Record, frozen=True, kw_only=True):
     """The process that holds the lock of a database."""
 
     pid: int | None

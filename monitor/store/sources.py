@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, bindparam, delete, func, literal_column, or_, select, update
 
 from monitor.domain import PollOutcome, SourceStatus
+from monitor.domain.records import Record, asdict
 from monitor.store.schema import connections, meta, polls, scopes, sources
 from monitor.store.sql import upsert
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PollRow:
+class PollRow(Record, frozen=True, kw_only=True):
     """One poll of one source."""
 
     source: str
@@ -78,8 +77,7 @@ def prune(conn: Connection, before: datetime) -> int:
     return conn.execute(delete(polls).where(polls.c.at < before)).rowcount
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScopeRow:
+class ScopeRow(Record, frozen=True, kw_only=True):
     """The stored state of one scope."""
 
     source: str
@@ -217,8 +215,7 @@ def scope_counts(conn: Connection) -> dict[str, int]:
     return {row[0]: row[1] for row in conn.execute(query)}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceRow:
+class SourceRow(Record, frozen=True, kw_only=True):
     """The stored state of one source."""
 
     name: str
@@ -328,7 +325,7 @@ def find_source(conn: Connection, name: str) -> SourceRow | None:
 
 def save_source(conn: Connection, row: SourceRow) -> None:
     """Write every column of an existing source."""
-    values = {each.name: getattr(row, each.name) for each in fields(row) if each.name != "name"}
+    values = {name: getattr(row, name) for name in row.__struct_fields__ if name != "name"}
     conn.execute(_SAVE, {**values, "key": row.name})
 
 

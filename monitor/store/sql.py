@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from itertools import islice, repeat
@@ -12,6 +11,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Column, Connection, CursorResult, Dialect, Table, exc
 from sqlalchemy.dialects import sqlite
 
+from monitor.domain.records import Record
 from monitor.store.types import instant_text
 
 T = TypeVar("T")
@@ -104,8 +104,7 @@ _WORTH_COPYING = 50
 """Number of rows from which PostgreSQL's COPY takes this process less time than INSERTs."""
 
 
-@dataclass(frozen=True, slots=True)
-class Constant:
+class Constant(Record, frozen=True):
     """A column with the same value in every row."""
 
     value: Any

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from monitor.config import Config
 from monitor.domain import Status
 from monitor.domain.filters import EVERY, ConnectionFilter
+from monitor.domain.records import replace
 from monitor.domain.rules.labels import CLIENT
 from monitor.store import Connection, connection_queries, label_sets, sources
 from monitor.views.connections import Reader

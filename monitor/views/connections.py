@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from monitor.config import Config, SourceConfig
 from monitor.config.labelling import Labeller
 from monitor.domain import Ack, ConnectionState, Policy, ProbeStatus, Snapshot, Status, VerdictFlag, provider_info, utc_text
-from monitor.domain.records import replace
+from monitor.domain.records import Record, field, replace
 from monitor.domain.rules import expiry, lifecycle, silences, suppression
 from monitor.domain.rules.expiry import Context
 from monitor.domain.rules.freshness import STALE_AFTER_INTERVALS
@@ -26,8 +25,7 @@ NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 """An instant before every report."""
 
 
-@dataclass(frozen=True, slots=True)
-class Suppressions:
+class Suppressions(Record, frozen=True):
     """The acknowledgements and silences in force."""
 
     now: datetime
@@ -61,8 +59,7 @@ class Suppressions:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectionView:
+class ConnectionView(Record, frozen=True, kw_only=True):
     """A connection at one instant."""
 
     row: ConnectionRow

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
 
 from monitor.config import Config
 from monitor.domain.filters import EVERY, ConnectionFilter, StoredLabels
+from monitor.domain.records import replace
 from monitor.domain.rules.labels import ConnectionLabels
 from monitor.store import Connection, label_sets
 from monitor.store.connection_queries import ConnectionRow

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from monitor.domain import ConnectionState, Policy, utc_text
+from monitor.domain.records import Record
 from monitor.domain.rules import expiry, renewals
 from monitor.domain.timefmt import span
 from monitor.views import json_types
@@ -13,8 +13,7 @@ from monitor.views import json_types
 _NO_TIME = timedelta(0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RenewalView:
+class RenewalView(Record, frozen=True, kw_only=True):
     """The renewals of one token, whose provider states when it renewed it."""
 
     last_at: datetime | None

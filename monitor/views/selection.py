@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
 from datetime import datetime
 
 from monitor.config import Config
 from monitor.domain import utc_text
 from monitor.domain.filters import EVERY, ConnectionFilter
+from monitor.domain.records import replace
 from monitor.domain.rules import globs
 from monitor.domain.rules import silences as rules
 from monitor.domain.rules.silences import Silence

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from monitor.config import Config, SourceConfig
 from monitor.domain import IncidentReason, SourceStatus, utc_text
 from monitor.domain.filters import EVERY, ConnectionFilter
+from monitor.domain.records import Record, replace
 from monitor.domain.rules.advice import source_advice
 from monitor.domain.rules.expiry import CLOCK_SUSPECT_ABOVE, CLOCK_UNTRUSTED_ABOVE
 from monitor.domain.rules.freshness import STALE_AFTER_INTERVALS
@@ -23,8 +23,7 @@ from monitor.views import json_types
 from monitor.views.label_filter import resolve_labels
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChannelView:
+class ChannelView(Record, frozen=True, kw_only=True):
     """A channel at one instant."""
 
     name: str
@@ -75,8 +74,7 @@ OVERDUE_AFTER = timedelta(minutes=2)
 """Delay of a poll from which it is reported."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceView:
+class SourceView(Record, frozen=True, kw_only=True):
     """A source at one instant."""
 
     name: str

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from monitor.domain import SourceStatus, Status
 from monitor.domain.filters import ConnectionFilter
+from monitor.domain.records import Record, field, replace
 from monitor.domain.text import clean
 from monitor.domain.timefmt import Times
 from monitor.store import Connection, connection_queries, sources
@@ -20,8 +20,7 @@ _NAMED = 5
 """Sources that a sentence names."""
 
 
-@dataclass(slots=True)
-class Stale:
+class Stale(Record):
     """Counts of connections whose data is stale."""
 
     by_status: Counter[Status] = field(default_factory=Counter)
@@ -73,8 +72,7 @@ def sources_with_old_data(conn: Connection, reader: Reader) -> set[str]:
     }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Doubts:
+class Doubts(Record, frozen=True, kw_only=True):
     """The reasons for which healthy connections are not certain to be healthy."""
 
     sources: int = 0

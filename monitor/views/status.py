@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from typing import Any
@@ -13,6 +12,7 @@ from monitor.config import Config
 from monitor.domain import Severity, Status, utc_text
 from monitor.domain.errors import StoreError
 from monitor.domain.filters import EVERY, ConnectionFilter
+from monitor.domain.records import Record, replace
 from monitor.domain.rules.freshness import STALE_AFTER_INTERVALS
 from monitor.domain.timefmt import span
 from monitor.engine.applied_config import LastReload, last_reload
@@ -52,8 +52,7 @@ LATE_AFTER = timedelta(minutes=2)
 """Delay of a delivery from which it is reported."""
 
 
-@dataclass(frozen=True, slots=True)
-class OverdueDeliveries:
+class OverdueDeliveries(Record, frozen=True):
     """Overdue deliveries of one channel."""
 
     channel: str
@@ -62,8 +61,7 @@ class OverdueDeliveries:
     """When the oldest one was queued."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DaemonStatus:
+class DaemonStatus(Record, frozen=True, kw_only=True):
     """The daemon of a database and its overdue deliveries."""
 
     running: bool
@@ -190,8 +188,7 @@ def _count_suppressed(
             counts.silenced += view.silenced_until is not None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Headline:
+class Headline(Record, frozen=True, kw_only=True):
     """The overall state in one sentence, with details: the same on the command line and the status page."""
 
     tone: str
@@ -316,8 +313,7 @@ class PluginState(IntEnum):
     UNKNOWN = 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Overview:
+class Overview(Record, frozen=True, kw_only=True):
     """The connections that match a filter, and their sources."""
 
     now: datetime

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
 from monitor.config import Config, SourceConfig
 from monitor.domain import Status
 from monitor.domain.filters import ConnectionFilter, StoredLabels
+from monitor.domain.records import replace
 from monitor.domain.rules.advice import advice, with_id
 from monitor.domain.rules.globs import escape
 from monitor.domain.rules.labels import group_of

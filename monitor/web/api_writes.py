@@ -6,7 +6,6 @@ import asyncio
 import re
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, TypeVar
 
@@ -20,6 +19,7 @@ from monitor.config import Config
 from monitor.config.error_text import nearest
 from monitor.config.resolve import timezone_problem
 from monitor.domain import Status, utc_text
+from monitor.domain.records import replace
 from monitor.domain.rules import recurrence
 from monitor.domain.rules.platforms import canonical
 from monitor.domain.rules.silences import Silence

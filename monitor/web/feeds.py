@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from html import escape
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from monitor import __version__
 from monitor.config import Config
 from monitor.domain import Alert, Severity, Status, provider_info, utc_text
 from monitor.domain.filters import ConnectionFilter
+from monitor.domain.records import replace
 from monitor.domain.rules.advice import advice
 from monitor.domain.text import clean
 from monitor.domain.timefmt import moment, span, zone

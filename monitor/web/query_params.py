@@ -5,10 +5,11 @@ Unknown parameters, sources and platforms are refused: a typo must not return an
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from starlette.exceptions import HTTPException
 from monitor.config import Config
 from monitor.domain import AlertEvent, SourceStatus, Status
 from monitor.domain.filters import ConnectionFilter
+from monitor.domain.records import replace
 from monitor.domain.rules.platforms import canonical
 from monitor.domain.text import clean
 from monitor.store import Connection, connection_queries, sources
@@ -93,7 +95,7 @@ class ListQuery:
 
     def for_stale_data(self, limits: Mapping[str, datetime]) -> ListQuery:
         """Return the query with its condition on stale data: `limits` are when each source's data becomes stale."""
-        return replace(self, filters=replace(self.filters, read_before=limits)) if self.stale else self
+        return dataclasses.replace(self, filters=replace(self.filters, read_before=limits)) if self.stale else self
 
     def link(self, **changes: str | int | None) -> str:
         """Return the link with changed parameters; None removes one. It leads to the first page unless `page` is given."""

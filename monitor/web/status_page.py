@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ from starlette.requests import Request
 from monitor.config import Config
 from monitor.domain import Severity, SourceStatus, Status
 from monitor.domain.filters import ConnectionFilter
+from monitor.domain.records import replace
 from monitor.domain.rules.labels import CLIENT
 from monitor.domain.timefmt import Times
 from monitor.store import Connection, connection_pages, connection_queries, incidents, sources
@@ -203,7 +205,7 @@ def _listed(conn: Connection, query: ListQuery, counted: Iterable[GroupCount]) -
             each for each in counted if filters.matches(source=each.source, platform=each.platform, status=each.status)
         )
     total = sum(numbers.values())
-    query = replace(query, page=min(query.page, max(1, -(-total // query.per))))
+    query = dataclasses.replace(query, page=min(query.page, max(1, -(-total // query.per))))
     rows = connection_pages.list_page(conn, filters, order=query.order, limit=query.per, offset=query.offset, counts=numbers)
     return query, rows, total
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from playwright.sync_api import expect
 
+from monitor.domain.records import replace
 from tests.browser.conftest import Seen
 from tests.browser.pages import EXPIRED, PAGES
 from tests.support.reverse_proxies import PORT, nginx
@@ -28,7 +29,7 @@ def test_F10_every_page_works_below_a_path(visiting: Callable[..., Any], slash: 
         passes = f"location /tokens/ {{ proxy_pass {site.url}{slash}; {PASSES} }}"
         with nginx(f"server {{ listen 127.0.0.1:{PORT}; {passes} }}") as port:
             address = f"http://127.0.0.1:{port}/tokens"
-            behind = replace(visitor, site=replace(site, url=address), seen=Seen(origin=address))
+            behind = dataclasses.replace(visitor, site=dataclasses.replace(site, url=address), seen=Seen(origin=address))
             page = behind.context(width=1440).new_page()
             behind.go(page, EXPIRED)
             page.get_by_label("Token").fill(TOKEN)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from monitor.domain import Status
+from monitor.domain.records import replace
 from monitor.store import Store, alerts, connection_queries, rechecks, silences
 from tests.browser.conftest import Visitor, violations
 from tests.browser.pages import AXE, EMPTY, EXPIRED, MISSING, PAGES, THEMES, WIDTHS

@@ -6,13 +6,14 @@ import base64
 import copy
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from monitor.config import SourceConfig
 from monitor.config.load import load
 from monitor.domain import Snapshot
+from monitor.domain.records import replace
 from tests.contract.loopback import BASE, Request, Response, as_json
 from tests.support import canary
 

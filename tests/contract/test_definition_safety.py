@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -16,6 +16,7 @@ from monitor.config import SourceConfig
 from monitor.config.load import load
 from monitor.domain import PollOutcome, PollReport, ProbeFinding, Snapshot
 from monitor.domain.errors import ConfigError
+from monitor.domain.records import replace
 from monitor.providers import HttpLimits
 from monitor.providers.declarative import pages
 from tests.contract.defined import BY_NAME, KEY, Service
@@ -340,7 +341,7 @@ CURSOR = ROW + '[sources.list]\nget = "/x"\nitems = "data"\npaging = { kind = "c
 async def test_N13_a_huge_body_is_given_up_early(announced: bool, tmp_path: Path, clock: ManualClock) -> None:
     head = b"content-length: 99999999999999999" if announced else b"connection: close"
     huge = wire(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\n" + b" " * 100_000)
-    report, _ = await polled(LIST, tmp_path, clock, lambda _: huge, limits=replace(QUICK, list_bytes=4096))
+    report, _ = await polled(LIST, tmp_path, clock, lambda _: huge, limits=dataclasses.replace(QUICK, list_bytes=4096))
     assert report.outcome is PollOutcome.INVALID
     assert "larger than" in (report.problem or "")
 
@@ -360,7 +361,7 @@ async def test_a_deep_value_of_a_mapped_field_is_no_value(tmp_path: Path, clock:
 
 async def test_a_list_has_at_most_as_many_rows_as_the_limit(tmp_path: Path, clock: ManualClock) -> None:
     rows = as_json({"data": [{"id": f"n{number}"} for number in range(150)]})
-    report, _ = await polled(LIST, tmp_path, clock, lambda _: rows, limits=replace(QUICK, rows=100))
+    report, _ = await polled(LIST, tmp_path, clock, lambda _: rows, limits=dataclasses.replace(QUICK, rows=100))
     assert (report.outcome, len(rows_of(report))) == (PollOutcome.PARTIAL, 100)
     assert "more than 100 rows" in (report.problem or "")
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import gzip
 import json
 import time
 import tracemalloc
 import zlib
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,6 +17,7 @@ from monitor.config import Secret
 from monitor.domain import PollOutcome, PollReport, ReportedStatus
 from monitor.domain.errors import ProviderRateLimited
 from monitor.domain.providers import coded_names
+from monitor.domain.records import replace
 from monitor.providers import HttpLimits, HttpSessions, RequestBudget, build_provider
 from tests.contract.loopback import KEY, QUICK, Request, Response, as_json, connected, make_source, running, source, wire
 from tests.support import canary
@@ -150,7 +151,7 @@ async def test_N04_reset_in_the_body(kind: str, clock: ManualClock) -> None:
 
 
 async def test_N05_slow_loris_meets_the_deadline_of_the_whole_exchange(kind: str, clock: ManualClock) -> None:
-    limits = replace(QUICK, list_timeout=0.3, attempts=1)
+    limits = dataclasses.replace(QUICK, list_timeout=0.3, attempts=1)
     slow = wire(b"HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n" + b"[" * 400, pause=0.02)
     report = await poll(kind, slow, clock, limits=limits)
     assert report.outcome is PollOutcome.UNREACHABLE
@@ -219,7 +220,7 @@ async def test_N12_a_truncated_answer_is_no_evidence(kind: str, raw: bytes, cloc
 
 @pytest.mark.parametrize("announced", [True, False])
 async def test_N13_a_huge_body_is_given_up_early(kind: str, announced: bool, clock: ManualClock) -> None:
-    limits = replace(QUICK, list_bytes=4096)
+    limits = dataclasses.replace(QUICK, list_bytes=4096)
     head = b"content-length: 99999999999999999" if announced else b"connection: close"
     report = await poll(kind, wire(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\n" + b" " * 100_000), clock, limits=limits)
     assert report.outcome is PollOutcome.INVALID
@@ -228,7 +229,7 @@ async def test_N13_a_huge_body_is_given_up_early(kind: str, announced: bool, clo
 
 async def test_N13_an_answer_announced_as_huge_is_not_read(kind: str, clock: ManualClock) -> None:
     """Nothing of it ever comes: only who goes by what is announced can tell."""
-    limits = replace(QUICK, list_bytes=4096)
+    limits = dataclasses.replace(QUICK, list_bytes=4096)
     report = await poll(kind, wire(b"HTTP/1.1 200 OK\r\ncontent-length: 4097\r\n\r\n"), clock, limits=limits)
     assert report.outcome is PollOutcome.INVALID
     assert "larger than" in (report.problem or "")
@@ -377,7 +378,7 @@ async def test_N21_every_unreadable_row_is_reported_when_all_are(kind: str, cloc
 
 
 async def test_S18_more_rows_than_the_cap_are_incomplete(kind: str, clock: ManualClock) -> None:
-    report = await poll(kind, as_json(listing(kind, 6)), clock, limits=replace(QUICK, rows=5))
+    report = await poll(kind, as_json(listing(kind, 6)), clock, limits=dataclasses.replace(QUICK, rows=5))
     assert (report.outcome, report.scopes[0].complete) == (PollOutcome.PARTIAL, False)
     assert "more than 5 rows" in (report.problem or "")
 

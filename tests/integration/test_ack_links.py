@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from sqlalchemy import update
 
 from monitor.config import ChannelConfig
 from monitor.domain import EventKind, LastNotified, Status
+from monitor.domain.records import replace
 from monitor.engine import acknowledgements
 from monitor.notify.links import ACKNOWLEDGE_WITHIN, AcknowledgeLink
 from monitor.store import Store, connection_queries, history, incidents

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
@@ -13,6 +12,7 @@ import httpx
 import pytest
 
 from monitor.config.web import OWN_PATHS
+from monitor.domain.records import replace
 from monitor.store import Store
 from monitor.web.app import routes
 from tests.support.fakes import ManualClock

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from monitor.config import Config, HeartbeatConfig, Secret, load
 from monitor.config.urls import heartbeat_kind
 from monitor.daemon.health_reporting import HealthReporter, HeartbeatPinger
 from monitor.domain.clock import SystemClock
+from monitor.domain.records import replace
 from monitor.providers import HttpSessions
 from monitor.store import Store, sources
 from monitor.telemetry.progress import SCHEDULER, Progress

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 from monitor.demo.source import Trouble
 from monitor.demo.world import World, populate
 from monitor.domain import Ack, EventKind, Status
+from monitor.domain.records import replace
 from monitor.domain.rules.silences import Silence
 from monitor.store import Store, incidents, silences
 from tests.support.fakes import ManualClock

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from monitor.config import Secret, SourceConfig
 from monitor.daemon.overdue_sources import OverdueSources
 from monitor.domain import AlertEvent, Policy, SourceStatus
+from monitor.domain.records import replace
 from monitor.store import Store, sources
 from tests.support.delivery import channel
 from tests.support.fakes import ManualClock

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import quote
@@ -16,6 +15,7 @@ import psycopg
 import pytest
 
 from monitor.domain.errors import DatabaseUnsuitable, StoreHeld, StoreUnavailable
+from monitor.domain.records import replace
 from monitor.store import Store, meta, open_store, sources
 from monitor.store.engines import parse_url
 from monitor.store.lock import DaemonLock

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import pytest
 
 from monitor.demo.world import World
 from monitor.domain import SourceStatus
+from monitor.domain.records import replace
 from monitor.engine.intake import Intake
 from monitor.engine.recording import pushes
 from monitor.store import Store

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -14,6 +13,7 @@ import pytest
 from monitor.config.time_windows import ReportPlan, WeeklyTime
 from monitor.domain import Event, EventKind, Status, Verdict, utc_text
 from monitor.domain.filters import ConnectionFilter
+from monitor.domain.records import replace
 from monitor.domain.rules.labels import ConnectionLabels
 from monitor.notify.messages.report import Report, report_lines
 from monitor.notify.messages.report_files import report_csv, report_html

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import ssl
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from html import unescape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,6 +24,7 @@ import yaml  # type: ignore[import-untyped]
 from structlog.testing import capture_logs
 
 from monitor.config import Config, load
+from monitor.domain.records import replace
 from monitor.store import Store
 from tests.support.fakes import ManualClock
 from tests.support.reverse_proxies import CERTIFICATE, KEY, PORT, caddy, nginx
@@ -274,7 +276,7 @@ async def test_a_forged_client_address_changes_nothing(behind: Behind) -> None:
         async with behind.nginx(config, nginx_file("nginx"), "https://monitor.example.com") as (browser, served):
             transport = httpx.AsyncHTTPTransport(local_address="127.0.0.2", verify=_certificate()[0])
             async with httpx.AsyncClient(transport=transport, base_url=browser.client.base_url) as elsewhere:
-                other = replace(browser, client=elsewhere)
+                other = dataclasses.replace(browser, client=elsewhere)
                 forged = {"x-forwarded-for": "203.0.113.5", "x-forwarded-host": "evil.example", "accept": "*/*"}
                 assert (await other.get("/api/v1/sources", authorization="Bearer wrong", **forged)).status_code == 401
                 forged["x-forwarded-for"] = "203.0.113.6"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from monitor.config import Config, load
+from monitor.domain.records import replace
 from monitor.engine import config_sync
 from monitor.store import Store
 from monitor.store.alerts import WantedAlerts, list_page

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 from monitor.domain import PollOutcome, ProbeFinding, ProbeState, SourceStatus
+from monitor.domain.records import replace
 from monitor.domain.rules import schedule
 from monitor.store import Store, connections, meta, probes, sources
 from monitor.store.connections import NewConnection

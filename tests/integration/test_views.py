@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from monitor.domain import (
     Verdict,
 )
 from monitor.domain.filters import ConnectionFilter
+from monitor.domain.records import replace
 from monitor.domain.records import replace as with_fields
 from monitor.domain.rules import schedule
 from monitor.store import Store, alerts, connection_codec, connection_queries, connections, outbox, probes, sources

@@ -7,13 +7,13 @@ import io
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
 
 from monitor.config import Config, load
+from monitor.domain.records import replace
 from monitor.store import Store
 from monitor.telemetry import logs
 from monitor.web import connections

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from sqlalchemy import update
 
 from monitor.config import Config, Secret, load
 from monitor.domain import Status, TokenState
+from monitor.domain.records import replace
 from monitor.store import Store, alerts, connections, sources
 from monitor.store import schema as tables
 from monitor.store.connections import ChangedConnection

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
 from datetime import timedelta
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,6 +16,7 @@ from sqlalchemy import update
 
 from monitor.domain import ConnectionState, EventKind, SourceStatus, Status
 from monitor.domain.filters import ConnectionFilter
+from monitor.domain.records import replace
 from monitor.domain.rules.labels import ConnectionLabels
 from monitor.domain.rules.silences import Silence, literal
 from monitor.notify import handover

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -16,6 +15,7 @@ from sqlalchemy import delete, select, update
 
 from monitor.config import Secret, WebUser
 from monitor.domain.filters import ConnectionFilter
+from monitor.domain.records import replace
 from monitor.domain.rules.silences import Silence
 from monitor.engine import acknowledgements
 from monitor.store import Store, channel_states, connection_queries, history, incidents, rechecks, schema, silences

@@ -7,7 +7,6 @@ import contextlib
 import io
 import re
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import httpx
 import pytest
 
 from monitor.config import Secret
+from monitor.domain.records import replace
 from monitor.store import Store, silences
 from monitor.telemetry import logs
 from monitor.web import auth, connections, protocol, security

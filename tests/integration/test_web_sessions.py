@@ -9,7 +9,6 @@ import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode
@@ -19,6 +18,7 @@ import pytest
 from sqlalchemy import select
 
 from monitor.config import Config, Secret, load
+from monitor.domain.records import replace
 from monitor.store import Store, alerts, maintenance, meta, web_sessions
 from monitor.store.schema import web_sessions as table
 from monitor.telemetry import logs

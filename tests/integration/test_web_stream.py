@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from starlette.types import Message
 
 from monitor.config import Config
 from monitor.domain import Event, EventKind, SourceStatus, Status
+from monitor.domain.records import replace
 from monitor.store import Store, channel_states, connection_queries, history, rechecks, sources
 from monitor.web import open_streams, security, stream
 from monitor.web.connections import MOST_PER_CLIENT

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from monitor.domain import ConnectionState, Event, EventKind, SourceStatus, Status
+from monitor.domain.records import replace
 from monitor.store import Store, connections, history, sources
 from monitor.store.connections import NewConnection
 from tests.support import canary, launcher

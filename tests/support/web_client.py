@@ -5,13 +5,14 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import httpx
 
 from monitor.config import Config, Secret
 from monitor.domain.clock import Clock
+from monitor.domain.records import replace
 from monitor.engine.intake import Intake
 from monitor.store import Store, web_sessions
 from monitor.telemetry.metrics import Metrics

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from monitor.domain import (
     TokenState,
     Verdict,
 )
+from monitor.domain.records import replace
 from monitor.domain.rules.silences import Silence
 from monitor.engine import acknowledgements
 from monitor.store import Store, alerts, channel_states, connection_queries, history, outbox, sources

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from monitor.domain import AlertEvent
+from monitor.domain.records import replace
 from monitor.notify.annotations import annotated, tags_of
 from monitor.notify.links import MessageLinks
 from monitor.notify.messages import Part, Tone

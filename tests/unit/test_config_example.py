@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from monitor.config import Config, KeyDoc, Secret, load, reference, show, starter
+from monitor.domain.records import replace
 
 ROOT = Path(__file__).parent.parent.parent
 FILES = ROOT / "tests" / "data" / "config"

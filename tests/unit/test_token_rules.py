@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -647,7 +646,7 @@ def test_a_reported_problem_has_the_providers_explanation() -> None:
 
 
 def test_a_final_report_needs_no_confirmation() -> None:
-    final = dataclasses.replace(provider_info(POSTPOST), name="pushed", reports_are_final=True)
+    final = replace(provider_info(POSTPOST), name="pushed", reports_are_final=True)
     assert judge(row(word=ReportedStatus.FAILING), _of(final)).status is Status.FAILING
 
 

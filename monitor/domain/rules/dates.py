@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 from monitor.domain import VerdictFlag
+from monitor.domain.records import Record
 
 Flags = frozenset[str]
 
@@ -109,8 +109,7 @@ def _bounded(instant: datetime, flags: Flags) -> tuple[datetime | None, Flags]:
     return instant, flags
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Remaining:
+class Remaining(Record, frozen=True, kw_only=True):
     """A span such as "82d 4h", which is rounded down: the time left is at least `at_least` and less than `below`."""
 
     at_least: timedelta

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from monitor.domain import IncidentReason, SourceStatus
+from monitor.domain.records import Record
 from monitor.domain.rules.expiry import CLOCK_UNTRUSTED_ABOVE
 from monitor.domain.timefmt import span
 
@@ -73,8 +73,7 @@ SHORTEST_GAP = timedelta(minutes=1)
 NOT_POLLED, NOT_READ = "not_polled", "not_read"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gap:
+class Gap(Record, frozen=True, kw_only=True):
     """A time for which a source's history has no observations."""
 
     began_at: datetime

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from monitor.domain.alerts import connection_id
 from monitor.domain.observations import Snapshot
-from monitor.domain.records import Record
+from monitor.domain.records import Record, field
 from monitor.domain.rules.globs import matches_any
 from monitor.domain.rules.platforms import canonical
 
@@ -24,8 +23,7 @@ CLIENT = "client"
 Patterns = tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LabelRule:
+class LabelRule(Record, frozen=True, kw_only=True):
     """One rule: which connections it matches, the labels that it sets, and the thresholds that it changes.
 
     Conditions are ANDed; within one, any pattern may match; an empty one matches everything.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from monitor.domain import ProbeAnswer, ProbeFinding
 from monitor.domain.records import Record
@@ -232,8 +231,7 @@ class Probe(Record, frozen=True):
         return any(int(code) in codes for found in _META_CODE.finditer(self.text) if (code := found[found.lastindex or 0]))
 
 
-@dataclass(frozen=True, slots=True)
-class ProbeRule:
+class ProbeRule(Record, frozen=True):
     """One row of the table: its condition and its meaning."""
 
     finding: ProbeFinding

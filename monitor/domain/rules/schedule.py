@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from math import ceil, floor
 from zlib import crc32
 
 from monitor.domain import ProviderInfo
+from monitor.domain.records import Record
 
 HEADROOM = 1.25
 """Factor on the computed concurrency, because responses do not all take the same time."""
@@ -38,8 +38,7 @@ def poll_requests(provider: ProviderInfo, *, connections: int, scopes: int) -> i
     return max(1, scopes)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Round:
+class Round(Record, frozen=True, kw_only=True):
     """The time that a source's request budget allows for one poll and, if it has probes, one probe of every connection."""
 
     requests_per_minute: int

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from monitor.config import SourceConfig
+from monitor.domain.records import replace
 from monitor.store import Connection, sources
 from monitor.store.sources import SourceRow
 

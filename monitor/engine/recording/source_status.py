@@ -6,14 +6,15 @@ Each part gathers from the store, has `domain/rules` decide (`freshness.find_gap
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 import structlog
 
 from monitor.config import ChannelConfig, SourceConfig
 from monitor.domain import Event, EventKind, IncidentReason, IncidentSubject, PollOutcome, PollReport, SourceStatus, utc_text
+from monitor.domain.records import replace
 from monitor.domain.records import replace as replace_record
 from monitor.domain.rules import alerting, freshness, schedule, source_reach
 from monitor.domain.rules.alerting import AlertReason
@@ -218,7 +219,7 @@ def _gather(
     )
     if not poll.needs_peers:
         return poll
-    return replace(poll, failing_since=_failing_since(conn, before, now), peers=_peers(conn, before))
+    return dataclasses.replace(poll, failing_since=_failing_since(conn, before, now), peers=_peers(conn, before))
 
 
 def _failing_since(conn: Connection, row: SourceRow, now: datetime) -> datetime:
