@@ -343,7 +343,8 @@ def _one(target: Target, database: str, results: Results) -> TargetResult:
     found = [each for each in results.measurements if _shows(each, target, database)]
     if not found:
         return TargetResult(target=target, database=database, value=None)
-    worst = max(found, key=lambda each: target.judged(each.figures[target.figure]))
+    furthest = max if target.at_least is None else min
+    worst = furthest(found, key=lambda each: target.judged(each.figures[target.figure]))
     figures = worst.figures
     return TargetResult(
         target=target,

@@ -149,6 +149,17 @@ def test_the_slowest_page_of_all_counts_and_its_own_floor() -> None:
     assert "| **120** missed (far page, floor 12 ms) |" in "\n".join(targets_table(judged))
 
 
+def test_the_smallest_value_counts_where_more_is_better() -> None:
+    target = next(target for target in TARGETS if target.at_least is not None and target.case is None)
+
+    def measured(case: str, value: float) -> Measurement:
+        found = {target.figure: figure([value], target.unit)}
+        return Measurement(benchmark=target.benchmark, case=case, database=target.databases[0], size=target.size, figures=found)
+
+    found = next(each for each in judge(results(measured("a", 9), measured("b", 1))) if each.target is target)
+    assert (found.value, found.met, found.case) == (1, False, "b")
+
+
 def test_ratios_are_bounded_where_there_is_a_floor_and_every_ratio_names_its_figure() -> None:
     ratios = [target for target in TARGETS if target.unit == "x"]
     assert len(ratios) >= 12
