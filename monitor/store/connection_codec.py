@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections import namedtuple
 from collections.abc import Callable, Iterable, Mapping
+from itertools import count
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Dialect
 
@@ -26,7 +27,7 @@ from monitor.domain import (
     TokenState,
     Verdict,
 )
-from monitor.domain.records import Record
+from monitor.domain.records import Record, replace
 from monitor.domain.rules.schedule import cohort_of
 from monitor.store.schema import cohorts, connections
 from monitor.store.sql import chunked, rows_by_key
@@ -276,21 +277,59 @@ def _decode_snapshot(row: Any) -> Snapshot:
     )
 
 
+NAMING = ("external_id", "account", "username", "display_name", "profile_url")
+"""The columns, and fields of a snapshot, that name a connection and its account. Their raw values need no conversion."""
+
+_OWN = ("id", *NAMING)
 _DECIDED = {"id", "refresh_reported"}.union(*(columns.names for columns in _ALL))
-_NAMES = tuple(column.name for column in connections.c if column.name in _DECIDED)
+_NAMES = (*_OWN, *(column.name for column in connections.c if column.name in _DECIDED and column.name not in _OWN))
 _Row: Any = namedtuple("_Row", (*_NAMES, "probed_at"))  # type: ignore[misc]  # noqa: PYI024 - its fields are the maps'
 _PROBED_AT = "SELECT probed_at FROM cohorts WHERE cohorts.source = connections.source AND cohorts.cohort = connections.cohort"
 _BY_ID = f"SELECT {', '.join(_NAMES)}, ({_PROBED_AT}) FROM connections WHERE retired_at IS NULL AND id IN ({{0}})"  # noqa: S608 - names of the schema
 
 
 def load(conn: Connection, ids: Iterable[int]) -> dict[int, ConnectionState]:
+    """Return the state of these connections by id, without those that do not exist or are retired."""
+    return {key: stored.state for key, stored in load_grouped(conn, ids).items()}
+
+
+class StoredState(NamedTuple):
+    """The stored state of a connection."""
+
+    state: ConnectionState
+    group: int
+    """The same number for connections that were loaded together and differ only in their names."""
+
+
+_groups = count()
+
+
+def load_grouped(conn: Connection, ids: Iterable[int]) -> dict[int, StoredState]:
     """Return the state of these connections by id, without those that do not exist or are retired.
 
-    It reads raw rows, which takes half as long as SQLAlchemy's rows.
+    It reads raw rows, which takes half as long as SQLAlchemy's rows, and decodes rows that differ only in names once.
     """
     convert = _converter(conn.dialect)
-    rows = (convert(row) for chunk in chunked(ids) for row in rows_by_key(conn, _BY_ID, chunk))
-    return {row.id: decode_state(row) for row in rows}
+    found: dict[int, StoredState] = {}
+    known: dict[tuple[Any, ...], StoredState] = {}
+    for chunk in chunked(ids):
+        for row in rows_by_key(conn, _BY_ID, chunk):
+            described = row[len(_OWN) :]
+            like = known.get(described)
+            if like is None:
+                found[row[0]] = known[described] = StoredState(decode_state(convert(row)), next(_groups))
+                continue
+            key, external_id, account, username, display_name, profile_url = row[: len(_OWN)]
+            snapshot = replace(
+                like.state.snapshot,
+                external_id=external_id,
+                account=account,
+                username=username,
+                display_name=display_name,
+                profile_url=profile_url,
+            )
+            found[key] = StoredState(replace(like.state, snapshot=snapshot), like.group)
+    return found
 
 
 def _converter(dialect: Dialect) -> Callable[[tuple[Any, ...]], Any]:

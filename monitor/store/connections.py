@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import Enum
 from typing import Any, Final, NamedTuple
@@ -14,7 +14,7 @@ from monitor.domain import ConnectionState, ProbeFinding, ProbeState, ProbeStatu
 from monitor.domain.records import Record
 from monitor.store.connection_codec import decode_state, encode_change, encode_probe, encode_state
 from monitor.store.schema import cohorts, connections, sources
-from monitor.store.sql import chunked, insert_many, next_ids, update_many
+from monitor.store.sql import Encoder, chunked, insert_many, next_ids, update_many, update_rows
 
 
 class Unchanged(Enum):
@@ -50,6 +50,8 @@ class ChangedConnection(Record, frozen=True, gc=False, kw_only=True):
     """None keeps the stored one."""
     before: ConnectionState | None = None
     """The stored state, if it was read in the same transaction: then only columns that differ are written."""
+    columns: Mapping[str, Any] | None = None
+    """The columns that differ, if that is known already. Rows may share one mapping, which is then converted once."""
 
 
 def insert(conn: Connection, *, source: str, provider: str, rows: Sequence[NewConnection], now: datetime) -> list[int]:
@@ -91,22 +93,36 @@ def _new_values(row: NewConnection, *, source: str, provider: str, now: datetime
 
 def update(conn: Connection, rows: Sequence[ChangedConnection]) -> None:
     """Write changed connections, with one statement per set of columns."""
-    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    encode = Encoder(conn, connections)
+    shared: dict[int, tuple[tuple[str, ...], tuple[Any, ...]]] = {}
+    groups: dict[tuple[str, ...], list[tuple[Any, ...]]] = {}
     for row in rows:
-        values = encode_state(row.state) if row.before is None else encode_change(row.before, row.state)
-        values["id"] = row.id
-        if row.fingerprint is not None:
-            values["fingerprint"] = row.fingerprint
-        if row.next_probe_at is not KEEP:
-            values["next_probe_at"] = row.next_probe_at
-        if row.last_seen_at is not None:
-            values["last_seen_at"] = row.last_seen_at
-        if row.label_set is not None:
-            values["label_set"] = row.label_set
-        if len(values) > 1:
-            groups.setdefault(tuple(values), []).append(values)
-    for group in groups.values():
-        update_many(conn, connections, group)
+        if row.columns is None:
+            columns = encode_state(row.state) if row.before is None else encode_change(row.before, row.state)
+            names, values = encode(columns)
+        else:
+            if id(row.columns) not in shared:
+                shared[id(row.columns)] = encode(row.columns)
+            names, values = shared[id(row.columns)]
+        own_names, own_values = encode(_own_columns(row))
+        if names or own_names:
+            groups.setdefault(names + own_names, []).append((*values, *own_values, row.id))
+    for names, group in groups.items():
+        update_rows(conn, connections, names, group)
+
+
+def _own_columns(row: ChangedConnection) -> dict[str, Any]:
+    """Return the columns to write that no state decides."""
+    values: dict[str, Any] = {}
+    if row.fingerprint is not None:
+        values["fingerprint"] = row.fingerprint
+    if row.next_probe_at is not KEEP:
+        values["next_probe_at"] = row.next_probe_at
+    if row.last_seen_at is not None:
+        values["last_seen_at"] = row.last_seen_at
+    if row.label_set is not None:
+        values["label_set"] = row.label_set
+    return values
 
 
 def set_fingerprints(conn: Connection, rows: Sequence[tuple[int, str]]) -> None:

@@ -8,6 +8,7 @@ from functools import lru_cache
 from itertools import islice, repeat
 from typing import Any, TypeVar
 
+import msgspec
 from sqlalchemy import Column, Connection, CursorResult, Dialect, Table, exc
 from sqlalchemy.dialects import sqlite
 
@@ -101,7 +102,7 @@ def next_ids(conn: Connection, table: Table, count: int) -> list[int]:
 
 
 _WORTH_COPYING = 50
-"""Number of rows from which PostgreSQL's COPY takes this process less time than INSERTs."""
+"""Number of rows from which one statement or COPY on PostgreSQL takes this process less time than a statement for each row."""
 
 
 class Constant(Record, frozen=True):
@@ -135,15 +136,54 @@ def insert_columns(conn: Connection, table: Table, columns: Mapping[str, Sequenc
     conn.exec_driver_sql(f"INSERT INTO {table.name} ({names}) VALUES ({placeholders})", rows)  # noqa: S608 - names of the schema
 
 
-def update_many(conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]], *, key: str = "id") -> None:
-    """Update rows by key. All rows have the same columns."""
+def update_many(conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Update rows by their id. All rows have the same columns."""
     if not rows:
         return
-    names = [name for name in rows[0] if name != key]
-    columns: dict[str, Sequence[Any]] = {name: [row[name] for row in rows] for name in [*names, key]}
+    names = [name for name in rows[0] if name != "id"]
+    columns: dict[str, Sequence[Any]] = {name: [row[name] for row in rows] for name in [*names, "id"]}
+    update_rows(conn, table, names, _converted(conn, table, columns))
+
+
+class Encoder:
+    """Converts the values of columns of one table as its types do."""
+
+    def __init__(self, conn: Connection, table: Table) -> None:
+        self._conn = conn
+        self._table = table
+        self._converters: dict[str, Callable[[Any], Any] | None] = {}
+
+    def __call__(self, columns: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+        """Return the names of these columns, and their values as the driver takes them."""
+        known = self._converters
+        values = []
+        for name, value in columns.items():
+            if name not in known:
+                known[name] = _converter(self._conn, self._table.c[name])
+            convert = known[name]
+            values.append(value if convert is None else convert(value))
+        return tuple(columns), tuple(values)
+
+
+def update_rows(conn: Connection, table: Table, names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+    """Update rows given as converted values of these columns, followed by the row's id. Of several with one id, the last wins."""
+    if conn.dialect.name == "postgresql" and len(rows) >= _WORTH_COPYING:
+        _update_from_json(conn, table, names, rows)
+        return
     changes = ", ".join(f"{_quoted(name)} = {placeholder(conn)}" for name in names)
-    statement = f"UPDATE {table.name} SET {changes} WHERE {_quoted(key)} = {placeholder(conn)}"  # noqa: S608 - names of the schema
-    conn.exec_driver_sql(statement, _converted(conn, table, columns))
+    statement = f"UPDATE {table.name} SET {changes} WHERE id = {placeholder(conn)}"  # noqa: S608 - names of the schema
+    conn.exec_driver_sql(statement, list(rows))
+
+
+def _update_from_json(conn: Connection, table: Table, names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+    """Update rows in one statement of PostgreSQL, which takes this process a fifth of the time of one for each row."""
+    fields = [*names, "id"]
+    types = ", ".join(f"{_quoted(name)} {table.c[name].type.compile(dialect=conn.dialect)}" for name in fields)
+    changes = ", ".join(f"{_quoted(name)} = new.{_quoted(name)}" for name in names)
+    new = f"json_to_recordset(%s::json) AS new({types})"
+    statement = f"UPDATE {table.name} SET {changes} FROM {new} WHERE {table.name}.id = new.id"  # noqa: S608 - names of the schema
+    by_id = {row[-1]: dict(zip(fields, row, strict=True)) for row in rows}
+    conn.exec_driver_sql(statement, (msgspec.json.encode(list(by_id.values())).decode(),))
 
 
 def _quoted(name: str) -> str:

@@ -152,6 +152,34 @@ def test_any_state_comes_back_as_it_was(store: Store, states: list[ConnectionSta
     assert loaded(store, *ids) == dict(zip(ids, turned, strict=True))
 
 
+@given(before=STATES, after=st.lists(STATES, min_size=1, max_size=3))
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_many_states_written_in_one_go_come_back_as_they_were(
+    store: Store, before: ConnectionState, after: list[ConnectionState]
+) -> None:
+    """PostgreSQL writes many rows in one statement."""
+    with store.begin_write() as conn:
+        conn.exec_driver_sql("DELETE FROM connections")
+
+    def numbered(state: ConnectionState, number: int) -> ConnectionState:
+        return replace(state, snapshot=replace(state.snapshot, external_id=f"x-{number}"))
+
+    ids = add(store, *[numbered(before, number) for number in range(60)])
+    turned = [numbered(after[number % len(after)], number) for number in range(60)]
+    with store.begin_write() as conn:
+        connections.update(conn, [ChangedConnection(id=key, state=state) for key, state in zip(ids, turned, strict=True)])
+    assert loaded(store, *ids) == dict(zip(ids, turned, strict=True))
+
+
+def test_of_several_changes_of_one_connection_the_last_is_stored(store: Store) -> None:
+    ids = add(store, *[make_state(external_id=f"x-{number}") for number in range(60)])
+    rows = [ChangedConnection(id=ids[0], state=make_state(external_id="x-0", missing=missing)) for missing in (1, 2)]
+    rows += [ChangedConnection(id=key, state=make_state(external_id=f"y-{key}", missing=3)) for key in ids[1:]]
+    with store.begin_write() as conn:
+        connections.update(conn, rows)
+    assert loaded(store, ids[0])[ids[0]].missing == 2
+
+
 def test_every_field_of_a_state_has_a_strategy() -> None:
     """A field that is added to the model must be stored: this test makes one think of it."""
     counts = [

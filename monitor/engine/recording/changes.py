@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from monitor.config import ChannelConfig, SourceConfig
 from monitor.domain import ConnectionState, Event, Status
@@ -15,6 +16,15 @@ from monitor.engine.recording.queueing import Recorded, queue
 from monitor.store import Connection, connection_codec, connections, former_ids, history, incidents
 from monitor.store.connections import KEEP, ChangedConnection, NewConnection, Unchanged
 from monitor.store.former_ids import ReplacedId
+
+
+class Effect(Record, frozen=True, gc=False, kw_only=True):
+    """The result of a change for a connection, and for every other one that differs from it only in its names."""
+
+    after: ConnectionState
+    events: tuple[Event, ...]
+    columns: Mapping[str, Any]
+    """The values to store."""
 
 
 class Change(Record, frozen=True, gc=False, kw_only=True):
@@ -29,6 +39,13 @@ class Change(Record, frozen=True, gc=False, kw_only=True):
     last_seen_at: datetime | None = None
     extra: tuple[Event, ...] = ()
     """History entries that the two states alone do not show."""
+    effect: Effect | None = None
+    """What follows from the two states, if it is known already. Only for a connection that keeps its names."""
+
+    @property
+    def is_reconnect(self) -> bool:
+        """True if the account is listed under a new id."""
+        return self.effect is None and transitions.is_reconnect(self.before, self.after)
 
 
 def record_changes(
@@ -66,12 +83,17 @@ def review(
 
 def _labels(conn: Connection, source: SourceConfig, changes: Sequence[Change]) -> list[int | None]:
     """Return the label sets of new and renamed connections, None for those whose labels cannot have changed."""
-    concerned = [change.before is None or _naming(change.before) != _naming(change.after) for change in changes]
+    concerned = [change.effect is None and _may_have_other_labels(change) for change in changes]
     if True not in concerned:
         return [None] * len(changes)
     named = [change.after.snapshot for change, concerns in zip(changes, concerned, strict=True) if concerns]
     found = iter(label_sets_of(conn, labeller_of(conn, source), named))
     return [next(found) if concerns else None for concerns in concerned]
+
+
+def _may_have_other_labels(change: Change) -> bool:
+    """Return True for a connection that is new or renamed."""
+    return change.before is None or _naming(change.before) != _naming(change.after)
 
 
 def _naming(state: ConnectionState) -> tuple[str | None, ...]:
@@ -104,6 +126,7 @@ def _write_states(
             last_seen_at=change.last_seen_at,
             label_set=label_set,
             before=change.before,
+            columns=None if change.effect is None else change.effect.columns,
         )
         for change, label_set in zip(changes, labels, strict=True)
         if change.row is not None
@@ -115,7 +138,7 @@ def _write_states(
 
 def _note_new_ids(conn: Connection, source: str, changes: Sequence[Change], now: datetime) -> None:
     """Store the ids that reconnects replaced. An id that is live again is no longer a former one."""
-    reconnected = [change for change in changes if transitions.is_reconnect(change.before, change.after)]
+    reconnected = [change for change in changes if change.is_reconnect]
     new = [change.after.snapshot for change in changes if change.row is None]
     if new or reconnected:
         live = [*new, *(change.after.snapshot for change in reconnected)]
@@ -130,7 +153,9 @@ def _note_new_ids(conn: Connection, source: str, changes: Sequence[Change], now:
 
 def _history(source: str, rows: Iterable[tuple[int, Change]], now: datetime) -> Iterable[tuple[str, int | None, Event]]:
     for row, change in rows:
-        for entry in (*change.extra, *transitions.detect(change.before, change.after, now)):
+        effect = change.effect
+        events = transitions.detect(change.before, change.after, now) if effect is None else effect.events
+        for entry in (*change.extra, *events):
             yield source, row, entry
 
 

@@ -1,6 +1,6 @@
 """Record what changed in the lists of one poll.
 
-`list_diff` finds the rows that may have changed, `RowJudge` applies the rules to them, and `record_lists` writes the changes
+`list_diff` finds the rows that may have changed, `row_judge` applies the rules to them, and `record_lists` writes the changes
 through `changes.record_changes`, batch by batch.
 """
 
@@ -12,11 +12,8 @@ from datetime import datetime
 from itertools import islice
 
 from monitor.config import ChannelConfig, SourceConfig
-from monitor.config.labelling import Labeller
 from monitor.domain import (
     ConnectionState,
-    Event,
-    EventKind,
     IncidentReason,
     IncidentSubject,
     PollReport,
@@ -25,17 +22,17 @@ from monitor.domain import (
     VerdictReason,
 )
 from monitor.domain.records import replace
-from monitor.domain.rules import lifecycle, same_account, schedule, suppression, transitions
-from monitor.domain.rules.expiry import Context
+from monitor.domain.rules import same_account, schedule, suppression
 from monitor.domain.rules.fingerprint import span_moved
 from monitor.engine.recording.changes import Change, record_changes
 from monitor.engine.recording.labelling import labeller_of
 from monitor.engine.recording.list_diff import Compared, Comparison
 from monitor.engine.recording.queueing import Recorded
+from monitor.engine.recording.row_judge import RowJudge
 from monitor.engine.recording.system_alerts import close_without_alert, record_source_incident
 from monitor.engine.recording.unrecognised_statuses import touches_unrecognised
 from monitor.store import Connection, alerts, connection_codec, connections, incidents, list_state, sources
-from monitor.store.connections import KEEP, Unchanged
+from monitor.store.connection_codec import StoredState
 
 BATCH = 2000
 """Connections judged and written together, so that the memory in use does not grow with the list."""
@@ -105,7 +102,7 @@ def record_lists(
             listed.cohorts |= {
                 schedule.cohort_of(change.after.snapshot.scope, change.after.snapshot.external_id)
                 for change in judged.changes
-                if change.row is None or transitions.is_reconnect(change.before, change.after)
+                if change.row is None or change.is_reconnect
             }
 
     for each in compared:
@@ -133,7 +130,7 @@ def _judge_listed(conn: Connection, compared: Compared, judge: RowJudge, reconne
     """Yield, batch by batch, what the listed rows change. `reconnected` as returned by _take_reconnected."""
     snapshots = compared.snapshots()
     while batch := list(islice(snapshots, BATCH)):
-        known = _load(conn, compared, [row.external_id for row in batch])
+        known = _load_grouped(conn, compared, [row.external_id for row in batch])
         judged = JudgedChanges()
         for snapshot in batch:
             found = known.get(snapshot.external_id)
@@ -142,9 +139,9 @@ def _judge_listed(conn: Connection, compared: Compared, judge: RowJudge, reconne
                 before = reconnected.get(snapshot.external_id)
                 judged.changes.append(judge.new(snapshot, fingerprint or "", before))
                 continue
-            row, state = found
-            same = snapshot.external_id not in compared.due and _is_same(state.snapshot, snapshot)
-            judged.add(row, None if same else judge.listed(row, state, snapshot, fingerprint), fingerprint)
+            row, stored = found
+            same = snapshot.external_id not in compared.due and _is_same(stored.state.snapshot, snapshot)
+            judged.add(row, None if same else judge.listed(row, stored, snapshot, fingerprint), fingerprint)
         yield judged
 
 
@@ -196,69 +193,6 @@ def _take_reconnected(conn: Connection, compared: Compared, absent: Absent) -> A
     return {key: gone[old] for key, old in found.items()}
 
 
-@dataclass(slots=True, kw_only=True)
-class RowJudge:
-    """Applies the rules to the rows of one poll."""
-
-    source: SourceConfig
-    now: datetime
-    clock_skew: float | None
-    labeller: Labeller
-    _contexts: dict[int, Context] = field(default_factory=dict)
-    """By the identity of the policy, which the labeller keeps: hashing one takes longer than the rest of the call."""
-
-    def listed(self, row: int, state: ConnectionState, snapshot: Snapshot, fingerprint: str | None) -> Change | None:
-        """Return the change of a known connection that is listed, or None."""
-        after = lifecycle.observe(state, snapshot, self._context(snapshot))
-        return self._change(row, state, after, fingerprint=fingerprint)
-
-    def unreadable(self, row: int, state: ConnectionState) -> Change | None:
-        """Return the change of a known connection that is listed in a row that cannot be read, or None."""
-        return self._change(row, state, lifecycle.unreadable(state, self._context(state.snapshot)), fingerprint=None)
-
-    def missed(self, row: int, state: ConnectionState, *, confirmed: bool, seen_at: datetime | None) -> Change | None:
-        """Return the change of a known connection that is absent, or None.
-
-        `seen_at` is when its scope was last listed completely before this poll.
-        """
-        after = lifecycle.miss(state, self._context(state.snapshot), confirmed=confirmed)
-        change = self._change(row, state, after, fingerprint=None)
-        return change if change is None or state.missing else replace(change, last_seen_at=seen_at)
-
-    def new(self, snapshot: Snapshot, fingerprint: str, before: tuple[int, ConnectionState] | None) -> Change:
-        """Return the change for an unknown external id. `before` is the connection of the same account, if one is absent."""
-        return self.appeared(snapshot, fingerprint) if before is None else self.reconnected(*before, snapshot, fingerprint)
-
-    def appeared(self, snapshot: Snapshot, fingerprint: str) -> Change:
-        """Return the change for a connection that is listed for the first time."""
-        after = lifecycle.observe(None, snapshot, self._context(snapshot))
-        probe_at = self.now if self.source.probes_on_schedule else KEEP
-        return Change(after=after, fingerprint=fingerprint, next_probe_at=probe_at)
-
-    def reconnected(self, row: int, state: ConnectionState, snapshot: Snapshot, fingerprint: str) -> Change:
-        """Return the change for an account that is listed under a new id: it keeps its history and is probed again."""
-        after = lifecycle.observe(state, snapshot, self._context(snapshot))
-        entry = Event(kind=EventKind.RECONNECTED, at=self.now, old=state.snapshot.external_id, new=snapshot.external_id)
-        probe_at = self.now if self.source.probes_on_schedule else KEEP
-        return Change(row=row, before=state, after=after, fingerprint=fingerprint, next_probe_at=probe_at, extra=(entry,))
-
-    def _context(self, snapshot: Snapshot) -> Context:
-        policy = self.labeller.policy(snapshot)
-        context = self._contexts.get(id(policy))
-        if context is None:
-            context = self.source.context(policy, now=self.now, clock_skew=self.clock_skew, polled=True)
-            self._contexts[id(policy)] = context
-        return context
-
-    def _change(self, row: int, before: ConnectionState, after: ConnectionState, *, fingerprint: str | None) -> Change | None:
-        if after == before:
-            return None
-        probe_at: datetime | Unchanged = (
-            self.now if self.source.probes_on_schedule and lifecycle.needs_probe(before, after) else KEEP
-        )
-        return Change(row=row, before=before, after=after, fingerprint=fingerprint, next_probe_at=probe_at)
-
-
 def _has_other_status(change: Change) -> bool:
     return change.before is None or change.before.verdict.status is not change.after.verdict.status
 
@@ -270,8 +204,12 @@ def _absent_by_scope(conn: Connection, compared: Sequence[Compared]) -> dict[str
 
 def _load(conn: Connection, compared: Compared, external_ids: Iterable[str]) -> dict[str, tuple[int, ConnectionState]]:
     """Return row id and state of those of the connections that are stored, by external id."""
+    return {key: (row, stored.state) for key, (row, stored) in _load_grouped(conn, compared, external_ids).items()}
+
+
+def _load_grouped(conn: Connection, compared: Compared, external_ids: Iterable[str]) -> dict[str, tuple[int, StoredState]]:
     rows = {compared.ids[key]: key for key in external_ids if key in compared.ids}
-    return {rows[row]: (row, state) for row, state in connection_codec.load(conn, rows).items()}
+    return {rows[row]: (row, stored) for row, stored in connection_codec.load_grouped(conn, rows).items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ from monitor.domain.text import clean
 from monitor.domain.timefmt import span
 from monitor.engine.recording.changes import Change, record_changes
 from monitor.engine.recording.labelling import labeller_of
-from monitor.engine.recording.list_changes import RowJudge
 from monitor.engine.recording.queueing import Recorded
+from monitor.engine.recording.row_judge import RowJudge
 from monitor.engine.recording.source_status import record_source
 from monitor.store import Connection, connection_codec, connections, list_state, sources
 from monitor.store.sources import SourceRow
@@ -102,13 +102,13 @@ def _stale(conn: Connection, source: SourceConfig, now: datetime, *, limit: int)
 def _changes(
     conn: Connection, source: SourceConfig, snapshots: Sequence[Snapshot], known: dict[str, int], now: datetime
 ) -> list[Change]:
-    states = connection_codec.load(conn, known.values())
+    stored = connection_codec.load_grouped(conn, known.values())
     judge = RowJudge(source=source, now=now, clock_skew=None, labeller=labeller_of(conn, source))
     changes = []
     for snapshot in snapshots:
         row = known.get(snapshot.external_id)
         if row is None:
             changes.append(judge.appeared(snapshot, ""))
-        elif states[row].snapshot != snapshot and (change := judge.listed(row, states[row], snapshot, None)) is not None:
+        elif stored[row].state.snapshot != snapshot and (change := judge.listed(row, stored[row], snapshot, None)) is not None:
             changes.append(change)
     return changes
