@@ -20,7 +20,13 @@ from msgspec.structs import asdict, replace
 
 def fresh_id(now: datetime) -> str:
     """Return an id that sorts by time: the second in 8 hexadecimal digits, then 12 that count the ids of this process."""
-    return f"{int(now.timestamp()):08x}{next(_counted(os.getpid())):012x}"
+    return next(fresh_ids(now))
+
+
+def fresh_ids(now: datetime) -> Iterator[str]:
+    """Yield any number of ids as fresh_id() returns them."""
+    second = f"{int(now.timestamp()):08x}"
+    return (f"{second}{number:012x}" for number in _counted(os.getpid()))
 
 
 @cache

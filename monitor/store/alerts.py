@@ -18,6 +18,7 @@ from monitor.store.alert_codec import decode_alert, encode_alert
 from monitor.store.connection_queries import concerns_labels, has_stored_labels, identity_conditions
 from monitor.store.schema import alerts, connections, deliveries
 from monitor.store.sql import chunked, insert_columns, rows_by_key
+from monitor.store.types import instant_reader
 
 _CANDIDATES = 5
 
@@ -127,13 +128,13 @@ def load_many(conn: Connection, ids: Iterable[str]) -> list[Alert]:
     return found
 
 
+_LAST_ALERTED = "SELECT connection_id, MAX(at) FROM alerts WHERE connection_id IN ({0}) GROUP BY connection_id"
+
+
 def last_alerted(conn: Connection, connection_ids: Iterable[int]) -> dict[int, datetime]:
     """Return by connection the time of its last alert. Connections without one are left out."""
-    found: dict[int, datetime] = {}
-    for chunk in chunked(connection_ids):
-        query = select(alerts.c.connection_id, func.max(alerts.c.at)).where(alerts.c.connection_id.in_(chunk))
-        found.update((row, at) for row, at in conn.execute(query.group_by(alerts.c.connection_id)))
-    return found
+    instant = instant_reader(conn.dialect)
+    return {row: instant(at) for chunk in chunked(connection_ids) for row, at in rows_by_key(conn, _LAST_ALERTED, chunk)}
 
 
 _c = alerts.c

@@ -13,7 +13,10 @@ from monitor.domain.filters import ConnectionFilter
 from monitor.domain.records import Record
 from monitor.store.connection_queries import concerns_labels, identity_conditions
 from monitor.store.schema import connections, events
-from monitor.store.sql import chunked, insert_columns, raw_instant, rows_by_key
+from monitor.store.sql import Encoder, chunked, insert_rows, raw_instant, rows_by_key
+
+
+_ENTRY = ("at", "kind", "old", "new", "reason", "message", "author")
 
 
 class EventRow(Record, frozen=True, kw_only=True):
@@ -32,14 +35,14 @@ def append(conn: Connection, source: str, connection_id: int | None, entries: Se
 
 def append_many(conn: Connection, entries: Iterable[tuple[str, int | None, Event]]) -> None:
     """Add entries given as (source, connection_id, entry), in one statement."""
-    rows = list(entries)
-    new = [entry for _, _, entry in rows]
-    columns: dict[str, list[Any]] = {
-        "source": [source for source, _, _ in rows],
-        "connection_id": [connection_id for _, connection_id, _ in rows],
-        **{name: [getattr(entry, name) for entry in new] for name in ("at", "kind", "old", "new", "reason", "message", "author")},
-    }
-    insert_columns(conn, events, columns)
+    encode = Encoder(conn, events)
+    rows: list[tuple[Any, ...]] = []
+    known: dict[int, tuple[Event, tuple[Any, ...]]] = {}  # many connections share an entry, which is then converted once
+    for source, connection_id, entry in entries:
+        if id(entry) not in known:
+            known[id(entry)] = entry, encode({name: getattr(entry, name) for name in _ENTRY})[1]
+        rows.append((source, connection_id, *known[id(entry)][1]))
+    insert_rows(conn, events, ("source", "connection_id", *_ENTRY), rows)
 
 
 def history_of(conn: Connection, connection_id: int, *, limit: int | None = None) -> list[Event]:

@@ -127,13 +127,20 @@ def insert_columns(conn: Connection, table: Table, columns: Mapping[str, Sequenc
     """Insert rows given by column; at least one column must be a sequence, which determines the number of rows."""
     if any(not isinstance(values, Constant) and not values for values in columns.values()):
         return
-    rows = _converted(conn, table, columns)
-    names = ", ".join(map(_quoted, columns))
+    insert_rows(conn, table, tuple(columns), _converted(conn, table, columns))
+
+
+def insert_rows(conn: Connection, table: Table, fields: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert rows given as the converted values of these columns."""
+    if not rows:
+        return
+    names = ", ".join(map(_quoted, fields))
     if conn.dialect.name == "postgresql" and len(rows) >= _WORTH_COPYING:
         _copy(conn, f"COPY {table.name} ({names}) FROM STDIN", rows)
         return
-    placeholders = ", ".join([placeholder(conn)] * len(columns))
-    conn.exec_driver_sql(f"INSERT INTO {table.name} ({names}) VALUES ({placeholders})", rows)  # noqa: S608 - names of the schema
+    placeholders = ", ".join([placeholder(conn)] * len(fields))
+    statement = f"INSERT INTO {table.name} ({names}) VALUES ({placeholders})"  # noqa: S608 - names of the schema
+    conn.exec_driver_sql(statement, list(rows))
 
 
 def update_many(conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:

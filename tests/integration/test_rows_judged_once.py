@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from monitor.config import Secret, SourceConfig
 from monitor.config.labelling import Labeller
-from monitor.domain import Policy, ReportedStatus, Snapshot
+from monitor.domain import Policy, Refresh, ReportedStatus, Snapshot
 from monitor.domain.records import replace
 from monitor.domain.rules import lifecycle, transitions
 from monitor.engine.recording.row_judge import RowJudge
@@ -39,6 +39,23 @@ AGENCY = SourceConfig(
     policy=Policy(),
 )
 
+refreshes = st.builds(
+    Refresh,
+    connected_at=st.none() | some.near_instants,
+    last_refreshed_at=st.none() | some.near_instants,
+    last_attempt_at=st.none() | some.near_instants,
+    error=st.sampled_from([None, "Bad gateway"]),
+    error_status=st.sampled_from([None, 401, 500]),
+)
+snapshots = st.builds(
+    lambda dressing, **own: Snapshot(external_id="x-1", **own, **dressing),
+    st.sampled_from(some.DRESSINGS),
+    platform=some.platforms,
+    reported=st.sampled_from(ReportedStatus),
+    expires_at=st.none() | some.near_instants,
+    expires_before=st.none() | some.near_instants,
+    refresh=st.none() | refreshes,
+)
 names = st.sampled_from([None, "acme", "@Acme", "other"])
 people = st.lists(st.tuples(names, names, names, st.integers(0, 1), st.integers(0, 1)), min_size=2, max_size=8)
 """User name, display name, the later user name, and which of two rows is listed first and later."""
@@ -69,12 +86,12 @@ def named(snapshot: Snapshot, number: int, username: str | None, display_name: s
 
 
 @given(
-    first=st.tuples(some.snapshots, some.snapshots),
-    later=st.tuples(some.snapshots, some.snapshots),
+    first=st.tuples(snapshots, snapshots),
+    later=st.tuples(snapshots, snapshots),
     circumstances=st.tuples(policies, some.skews, some.near_instants),
     people=people,
 )
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_rows_judged_together_get_what_each_gets_alone(
     store: Store,
     first: tuple[Snapshot, Snapshot],

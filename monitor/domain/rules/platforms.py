@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 _ALIASES = {
     "x": "twitter",
@@ -23,6 +24,7 @@ MAX_ID_LENGTH = 256
 """Maximum length of an id. Longer ones are rejected: truncated, they would name another connection."""
 
 
+@lru_cache(maxsize=1024)
 def canonical(platform: str) -> str:
     """Return the common slug: lower case, one name for each platform. Unknown platforms keep their name."""
     slug = platform.strip().lower()

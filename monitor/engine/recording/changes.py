@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -48,6 +48,11 @@ class Change(Record, frozen=True, gc=False, kw_only=True):
         return self.effect is None and transitions.is_reconnect(self.before, self.after)
 
 
+def one_of_each(changes: Iterable[Change]) -> Collection[Change]:
+    """Return the changes without those that differ only in names from another one."""
+    return {id(change.effect or change): change for change in changes}.values()
+
+
 def record_changes(
     conn: Connection, source: SourceConfig, changes: Sequence[Change], *, channels: Sequence[ChannelConfig], now: datetime
 ) -> Recorded:
@@ -57,7 +62,7 @@ def record_changes(
     rows = _write_states(conn, source, changes, _labels(conn, source, changes), now)
     history.append_many(conn, _history(source.name, zip(rows, changes, strict=True), now))
     updates = [
-        ConnectionUpdate(row=row, before=change.before, after=change.after)
+        ConnectionUpdate(row=row, before=change.before, after=change.after, effect=change.effect)
         for row, change in zip(rows, changes, strict=True)
         if _concerns_incident(change)
     ]

@@ -7,7 +7,7 @@ caller queues the returned alerts (`queueing.queue`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -25,7 +25,7 @@ from monitor.domain import (
     Snapshot,
     connection_id,
 )
-from monitor.domain.records import Record, fresh_id, replace
+from monitor.domain.records import Record, fresh_ids, replace
 from monitor.domain.rules import alerting, silences, suppression, transitions
 from monitor.domain.rules.alerting import AlertReason
 from monitor.domain.rules.silences import Silence
@@ -42,6 +42,8 @@ class ConnectionUpdate(Record, frozen=True, gc=False, kw_only=True):
     row: int
     before: ConnectionState | None
     after: ConnectionState
+    effect: object | None = None
+    """The same object for updates that differ only in the names of their connections; None: unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +67,10 @@ class _EvaluationContext:
     """By connection, the time of its last alert."""
     next_reminders: dict[Policy, datetime | None] = field(default_factory=dict)
     """By policy, when a reminder of an alert that goes out now may be due. Filled as needed."""
+    similar_alerts: dict[tuple[object, ...], Alert] = field(default_factory=dict)
+    """Alerts about updates with the same effect, of which one is the model of the others. Filled as needed."""
+    ids: Iterator[str]
+    """New ids for incidents and alerts."""
 
 
 @dataclass(slots=True)
@@ -135,6 +141,7 @@ def _gather(
         outages=IncidentSubject.OUTAGE.names_in(incidents.open_subjects(conn, source.name)),
         status_changes=changes,
         last_alerted=alerts.last_alerted(conn, changes),
+        ids=fresh_ids(now),
     )
 
 
@@ -271,7 +278,7 @@ def _notify(
     notified: LastNotified | None,
 ) -> None:
     """Raise an alert, and open, update or close the incident with it."""
-    incident_id = incident.id if incident else fresh_id(context.now)
+    incident_id = incident.id if incident else next(context.ids)
     opened_at = incident.opened_at if incident else context.now
     alert = _alert(update, reason, notified, context, incident_id=incident_id, opened_at=opened_at)
     # The channels of a recovery are filled in by `evaluate`, once the escalations are cancelled.
@@ -354,11 +361,32 @@ def _alert(
     opened_at: datetime,
 ) -> Alert:
     """Return the alert, with all that routing and the message need: it may be sent much later."""
+    key = (id(update.effect), reason, notified and (notified.status, notified.reminders))
+    similar = context.similar_alerts.get(key) if update.effect is not None else None
+    if similar is None:
+        similar = context.similar_alerts[key] = _alert_without_names(update, reason, notified, context)
+    source, snapshot = context.source, update.after.snapshot
+    return replace(
+        similar,
+        id=next(context.ids),
+        incident=incident_id,
+        opened_at=opened_at,
+        connection=connection_id(source.name, source.provider, snapshot.scope, snapshot.external_id),
+        external_id=snapshot.external_id,
+        label=snapshot.label,
+        labels=dict(context.labeller.labels(snapshot).values),
+    )
+
+
+def _alert_without_names(
+    update: ConnectionUpdate, reason: AlertReason, notified: LastNotified | None, context: _EvaluationContext
+) -> Alert:
+    """Return what alerts about all updates with the same effect have in common."""
     state, source = update.after, context.source
     snapshot, verdict = state.snapshot, state.verdict
     return Alert(
-        id=fresh_id(context.now),
-        incident=incident_id,
+        id="",
+        incident="",
         event=alerting.event_of(reason, verdict.status),
         reason=reason,
         severity=alerting.severity_of(reason, verdict.status, notified),
@@ -366,19 +394,14 @@ def _alert(
         source=source.name,
         provider=source.provider,
         scope=snapshot.scope,
-        connection=connection_id(source.name, source.provider, snapshot.scope, snapshot.external_id),
-        external_id=snapshot.external_id,
         platform=snapshot.platform,
-        label=snapshot.label,
         status=verdict.status,
         verdict_reason=verdict.reason,
         message=verdict.message,
         since=verdict.since,
-        opened_at=opened_at,
         expires_at=state.token.expires_at,
         previous=notified.status if notified else None,
         stage=state.stage,
         reminder=notified.reminders + 1 if reason is AlertReason.REMINDER and notified else 0,
         link=source.dashboard_url,
-        labels=dict(context.labeller.labels(snapshot).values),
     )

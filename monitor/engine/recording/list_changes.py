@@ -24,7 +24,7 @@ from monitor.domain import (
 from monitor.domain.records import replace
 from monitor.domain.rules import same_account, schedule, suppression
 from monitor.domain.rules.fingerprint import span_moved
-from monitor.engine.recording.changes import Change, record_changes
+from monitor.engine.recording.changes import Change, one_of_each, record_changes
 from monitor.engine.recording.labelling import labeller_of
 from monitor.engine.recording.list_diff import Compared, Comparison
 from monitor.engine.recording.queueing import Recorded
@@ -97,11 +97,12 @@ def record_lists(
         for judged in batches:
             connections.set_fingerprints(conn, judged.fingerprints)
             listed.recorded.add(record_changes(conn, source, judged.changes, channels=channels, now=now))
-            listed.unrecognised |= any(map(touches_unrecognised, judged.changes))
-            listed.status_changed |= any(map(_has_other_status, judged.changes))
+            distinct = one_of_each(judged.changes)
+            listed.unrecognised |= any(map(touches_unrecognised, distinct))
+            listed.status_changed |= any(map(_has_other_status, distinct))
             listed.cohorts |= {
                 schedule.cohort_of(change.after.snapshot.scope, change.after.snapshot.external_id)
-                for change in judged.changes
+                for change in distinct
                 if change.row is None or change.is_reconnect
             }
 
