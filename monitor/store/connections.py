@@ -14,7 +14,7 @@ from monitor.domain import ConnectionState, ProbeFinding, ProbeState, ProbeStatu
 from monitor.domain.records import Record
 from monitor.store.connection_codec import decode_state, encode_change, encode_probe, encode_state
 from monitor.store.schema import cohorts, connections, sources
-from monitor.store.sql import Encoder, chunked, insert_many, next_ids, update_many, update_rows
+from monitor.store.sql import chunked, encode, insert_many, next_ids, update_many, update_rows
 
 
 class Unchanged(Enum):
@@ -93,18 +93,17 @@ def _new_values(row: NewConnection, *, source: str, provider: str, now: datetime
 
 def update(conn: Connection, rows: Sequence[ChangedConnection]) -> None:
     """Write changed connections, with one statement per set of columns."""
-    encode = Encoder(conn, connections)
     shared: dict[int, tuple[tuple[str, ...], tuple[Any, ...]]] = {}
     groups: dict[tuple[str, ...], list[tuple[Any, ...]]] = {}
     for row in rows:
         if row.columns is None:
             columns = encode_state(row.state) if row.before is None else encode_change(row.before, row.state)
-            names, values = encode(columns)
+            names, values = encode(conn, connections, columns)
         else:
             if id(row.columns) not in shared:
-                shared[id(row.columns)] = encode(row.columns)
+                shared[id(row.columns)] = encode(conn, connections, row.columns)
             names, values = shared[id(row.columns)]
-        own_names, own_values = encode(_own_columns(row))
+        own_names, own_values = encode(conn, connections, _own_columns(row))
         if names or own_names:
             groups.setdefault(names + own_names, []).append((*values, *own_values, row.id))
     for names, group in groups.items():

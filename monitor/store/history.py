@@ -13,8 +13,8 @@ from monitor.domain.filters import ConnectionFilter
 from monitor.domain.records import Record
 from monitor.store.connection_queries import concerns_labels, identity_conditions
 from monitor.store.schema import connections, events
-from monitor.store.sql import Encoder, chunked, insert_rows, raw_instant, rows_by_key
-
+from monitor.store.sql import chunked, encode, insert_rows, raw_instant, rows_by_key
+from monitor.store.types import clean
 
 _ENTRY = ("at", "kind", "old", "new", "reason", "message", "author")
 
@@ -35,13 +35,12 @@ def append(conn: Connection, source: str, connection_id: int | None, entries: Se
 
 def append_many(conn: Connection, entries: Iterable[tuple[str, int | None, Event]]) -> None:
     """Add entries given as (source, connection_id, entry), in one statement."""
-    encode = Encoder(conn, events)
     rows: list[tuple[Any, ...]] = []
     known: dict[int, tuple[Event, tuple[Any, ...]]] = {}  # many connections share an entry, which is then converted once
-    for source, connection_id, entry in entries:
+    for source, row, entry in entries:
         if id(entry) not in known:
-            known[id(entry)] = entry, encode({name: getattr(entry, name) for name in _ENTRY})[1]
-        rows.append((source, connection_id, *known[id(entry)][1]))
+            known[id(entry)] = entry, encode(conn, events, {name: getattr(entry, name) for name in _ENTRY})[1]
+        rows.append((clean(source), row, *known[id(entry)][1]))
     insert_rows(conn, events, ("source", "connection_id", *_ENTRY), rows)
 
 

@@ -152,24 +152,13 @@ def update_many(conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]
     update_rows(conn, table, names, _converted(conn, table, columns))
 
 
-class Encoder:
-    """Converts the values of columns of one table as its types do."""
-
-    def __init__(self, conn: Connection, table: Table) -> None:
-        self._conn = conn
-        self._table = table
-        self._converters: dict[str, Callable[[Any], Any] | None] = {}
-
-    def __call__(self, columns: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[Any, ...]]:
-        """Return the names of these columns, and their values as the driver takes them."""
-        known = self._converters
-        values = []
-        for name, value in columns.items():
-            if name not in known:
-                known[name] = _converter(self._conn, self._table.c[name])
-            convert = known[name]
-            values.append(value if convert is None else convert(value))
-        return tuple(columns), tuple(values)
+def encode(conn: Connection, table: Table, columns: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+    """Return the names of these columns of one row, and their values as the driver takes them."""
+    values = []
+    for name, value in columns.items():
+        convert = _converter(conn.dialect, table.c[name])
+        values.append(value if convert is None else convert(value))
+    return tuple(columns), tuple(values)
 
 
 def update_rows(conn: Connection, table: Table, names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
