@@ -65,8 +65,8 @@ class _EvaluationContext:
     """By connection, the number of recent status changes. Connections with only one are left out."""
     last_alerted: Mapping[int, datetime]
     """By connection, the time of its last alert."""
-    next_reminders: dict[Policy, datetime | None] = field(default_factory=dict)
-    """By policy, when a reminder of an alert that goes out now may be due. Filled as needed."""
+    next_reminders: dict[int, datetime | None] = field(default_factory=dict)
+    """By the identity of the policy, which the labeller keeps, when a reminder of an alert that goes out now may be due."""
     similar_alerts: dict[tuple[object, ...], Alert] = field(default_factory=dict)
     """Alerts about updates with the same effect, of which one is the model of the others. Filled as needed."""
     ids: Iterator[str]
@@ -199,7 +199,7 @@ def _decide(update: ConnectionUpdate, context: _EvaluationContext, outcome: _Out
     if suppressed is not None:
         _suppress(update, incident, suppressed, context, outcome)
         return
-    _notify(update, incident, reason, context, outcome, notified=notified)
+    _notify(update, incident, reason, context, outcome, notified=notified, policy=policy)
 
 
 def _review_ack(
@@ -276,6 +276,7 @@ def _notify(
     outcome: _Outcome,
     *,
     notified: LastNotified | None,
+    policy: Policy,
 ) -> None:
     """Raise an alert, and open, update or close the incident with it."""
     incident_id = incident.id if incident else next(context.ids)
@@ -288,7 +289,7 @@ def _notify(
         outcome.closed.append(incident_id)
         return
     after = alerting.next_notified(reason, notified, update.after, context.now)
-    next_review_at = _next_reminder(update, context)
+    next_review_at = _next_reminder(update, policy, context)
     if incident is not None:
         outcome.notified.append((incident_id, after, next_review_at))
         return
@@ -303,15 +304,14 @@ def _notify(
     )
 
 
-def _next_reminder(update: ConnectionUpdate, context: _EvaluationContext) -> datetime | None:
+def _next_reminder(update: ConnectionUpdate, policy: Policy, context: _EvaluationContext) -> datetime | None:
     """Return when a reminder may be due if nothing changes until then; None where none follow."""
     if not alerting.is_reminded(update.after.verdict):
         return None
-    policy = context.labeller.policy(update.after.snapshot)
-    if policy not in context.next_reminders:
+    if id(policy) not in context.next_reminders:
         notified_now = {channel.name: context.now for channel in context.channels}
-        context.next_reminders[policy] = alerting.due_channels(notified_now, context.channels, policy, context.now)[1]
-    return context.next_reminders[policy]
+        context.next_reminders[id(policy)] = alerting.due_channels(notified_now, context.channels, policy, context.now)[1]
+    return context.next_reminders[id(policy)]
 
 
 def _remind(
