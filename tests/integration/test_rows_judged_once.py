@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace as with_fields
 from datetime import datetime, timedelta
 
 import pytest
@@ -100,7 +99,7 @@ def test_rows_judged_together_get_what_each_gets_alone(
     people: list[tuple[str | None, str | None, str | None, int, int]],
 ) -> None:
     policy, skew, now = circumstances
-    source = with_fields(AGENCY, policy=policy)
+    source = replace(AGENCY, policy=policy)
     context = source.context(policy, now=now, clock_skew=skew, polled=True)
     before = replace(context, now=NOW)
     states = [
