@@ -6,7 +6,6 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from urllib.parse import SplitResult, parse_qsl, urlsplit
-from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined, unused-ignore] # real, but not in every stub
 
 from monitor.config.error_text import describe
 from monitor.config.secrets import HIDDEN, UnusableError
@@ -88,6 +87,8 @@ def environment_proxy(url: str, env: Mapping[str, str]) -> str | None:
     named = (env.get("https_proxy") or env.get("HTTPS_PROXY") or "").strip()
     if parts.scheme != "https" or not named:
         return None
+    from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined, unused-ignore] # real, not in every stub
+
     spared = env.get("no_proxy") or env.get("NO_PROXY") or ""
     if spared and proxy_bypass_environment(parts.netloc, {"no": spared}):
         return None

@@ -13,8 +13,6 @@ from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from dateutil.rrule import rrule, rrulestr
-
 from monitor.domain import QuietHours, Severity
 from monitor.domain.timefmt import zone as find_zone
 
@@ -230,6 +228,8 @@ def _rule(text: str, local_start: datetime) -> Any:
     """Return the rule, which caches its occurrences; None if it is unusable or never occurs."""
     if _form_problem(text) is not None:
         return None
+    from dateutil.rrule import rrule, rrulestr  # few configurations have silences that recur
+
     try:
         rule = rrulestr(text, dtstart=local_start, cache=True)
         if not isinstance(rule, rrule):

@@ -21,11 +21,9 @@ from monitor.notify.messages import (
     compose_test,
     fit,
     shortening,
-    templates,
 )
 from monitor.notify.messages.markup import PLAIN
 from monitor.notify.messages.message import PageOf
-from monitor.notify.messages.templates import TemplateProblem
 
 log = structlog.get_logger(__name__)
 
@@ -83,6 +81,8 @@ def build_test(
     Where the service manages incidents, the incident that the test opens is resolved again.
     """
     if event is not None:
+        from monitor.notify.messages import templates
+
         dispatch = Dispatch(alert=templates.sample_alert(event, now=now))
         parts = build([dispatch], channel=channel, profile=profile, timezone=timezone, now=now)
     else:
@@ -109,6 +109,8 @@ def _templated(message: Message, channel: ChannelConfig, profile: ChannelProfile
 def _apply_templates(
     items: Iterable[Item], pairs: Mapping[str, TemplatePair], channel: str, profile: ChannelProfile
 ) -> Iterable[Item]:
+    from monitor.notify.messages import templates  # loads Jinja2, which only channels with templates need
+
     for item in items:
         pair = templates.pair_for(pairs, item.event)
         if pair is None:
@@ -116,7 +118,7 @@ def _apply_templates(
             continue
         try:
             rendered = templates.render(pair, item, profile.markup, title_has_markup=profile.title_has_markup)
-        except TemplateProblem as problem:
+        except templates.TemplateProblem as problem:
             log.error("template.failed", channel=channel, event_kind=item.event.value, problem=str(problem))  # noqa: TRY400 - a sentence
             yield replace(
                 item, notes=(*item.notes, f"The template could not be rendered, so this is the built-in text. {problem}")

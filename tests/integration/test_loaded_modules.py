@@ -1,0 +1,72 @@
+"""What a process loads: a command and the daemon keep out of memory what they do not use. Figures belong to benchmarks."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.command_line import CONFIG, environment, write_config
+
+DELIVERY = ("apprise", "requests", "urllib3", "jinja2", "markupsafe")
+MIGRATIONS = ("alembic", "mako", "pygments")
+PAGE = ("starlette", "uvicorn", "icalendar")
+SERVICES = ("aiohttp", "httpx", "stamina", "urllib.request", "http.client", "apscheduler", "prometheus_client")
+RARE = ("rich", "dateutil", "jmespath", "resvg_py")
+"""For terminals, silences that recur, services that are read by a definition, and charts."""
+
+NOT_IN_A_COMMAND = (*DELIVERY, *MIGRATIONS, *PAGE, *SERVICES, *RARE, "typer._adapters")
+REPORT = (
+    "import sys; from monitor.cli import main; main(sys.argv[1:]); "
+    "print('loaded:', *sorted(name for name, module in sys.modules.items() if module))"
+)
+NO_CHANNELS = CONFIG[: CONFIG.index("[[channels]]")]
+
+
+def started(folder: Path, *words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", REPORT, *words],
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def loaded(process: subprocess.Popen[str]) -> set[str]:
+    """The modules that were loaded when the process ended."""
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    return set(out.rpartition("loaded: ")[2].split())
+
+
+@pytest.mark.parametrize("words", [("status",), ("status", "--json"), ("--version",)], ids=" ".join)
+def test_a_command_loads_only_what_it_needs(words: tuple[str, ...], tmp_path: Path) -> None:
+    write_config(tmp_path)
+    loaded(started(tmp_path, "db", "upgrade"))
+    assert loaded(started(tmp_path, *words)) & set(NOT_IN_A_COMMAND) == set()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+@pytest.mark.parametrize("page", [False, True], ids=["without the page", "with the page"])
+def test_the_daemon_loads_no_delivery_without_a_channel_and_no_page_that_is_off(page: bool, tmp_path: Path) -> None:
+    write_config(tmp_path, text=NO_CHANNELS + f'[web]\nlisten = "{f"127.0.0.1:{free_port()}" if page else "off"}"\n')
+    loaded(started(tmp_path, "db", "upgrade"))
+    process = started(tmp_path, "run")
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "daemon.started" in line:
+            break
+    process.send_signal(signal.SIGTERM)
+    absent = {*MIGRATIONS, *RARE, "apprise", "requests", "urllib3", "icalendar"}
+    absent |= set() if page else {*PAGE, *DELIVERY}
+    assert loaded(process) & absent == set()
