@@ -37,6 +37,8 @@ PROBED = 500
 """Connections of a source whose probes are compared."""
 SLOW = 200.0
 """Milliseconds after which the slow provider answers."""
+PATIENCE = 900.0
+"""Seconds in which a daemon of the large database must have started, however busy the machine is."""
 MILLION_EACH = 500
 """Connections of a source of the large database."""
 
@@ -322,11 +324,13 @@ def _planner_and_worker(
     """Run a daemon that only plans (and serves pages), and one that polls."""
     plans = replace(wanted, policy=members(1) + 'queues = ["deliveries"]\n', web=port)
     polls = replace(wanted, policy=members(WORKERS))
-    with (
-        running(bench.config(plans, database=database, simulated=simulated), with_loop_watch=False) as planner,
-        running(bench.config(polls, database=database, simulated=simulated), with_loop_watch=False) as worker,
-    ):
-        yield planner, worker
+    with running(bench.config(plans, database=database, simulated=simulated), with_loop_watch=False, ready=False) as planner:
+        planner.await_start(within=PATIENCE)
+        started = {"cpu": figure([machine.cpu_seconds(planner.pid)], "s")}
+        bench.add("cluster-million", case="start of the planner", database=KIND, figures=started)
+        with running(bench.config(polls, database=database, simulated=simulated), with_loop_watch=False, ready=False) as worker:
+            worker.await_start(within=PATIENCE)
+            yield planner, worker
 
 
 def _planning(bench: Bench, planner: Daemon, worker: Daemon, seconds: float) -> dict[str, Figure]:

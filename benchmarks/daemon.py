@@ -78,14 +78,14 @@ class Daemon:
             log = self.log().strip()[-3000:]
             raise BenchmarkFailed(f"The daemon ended with {self.process.returncode}: {log.rpartition(chr(10))[2]}\n{log}")
 
-    def await_start(self) -> None:
+    def await_start(self, *, within: float = PATIENCE) -> None:
         """Wait until the daemon logs that it has started."""
 
         def started() -> bool:
             self.require_running()
             return "daemon.started" in self.log()
 
-        until(started, what="the daemon's start in its log")
+        until(started, what="the daemon's start in its log", within=within)
 
     def mark(self) -> Mark:
         """Return the present mark. Works only with the loop watch."""
