@@ -21,8 +21,8 @@ LATENCY = 0.2
 """Seconds in which a provider answers."""
 SIDE_BY_SIDE = 64
 """Polls that a daemon has under way at a time."""
-CONNECTIONS_EACH = 9
-"""Connections to PostgreSQL of one daemon: lock, leases, three of the queue, and a writer and readers of the store."""
+CONNECTIONS_EACH = 16
+"""Connections to PostgreSQL to allow for each daemon: twelve as for one alone, one for the leases and three for the queue."""
 SIZES = (100_000, 1_000_000, 10_000_000)
 EACH = (500, 10)
 """Connections of a source: large accounts, and many small ones."""
