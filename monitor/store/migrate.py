@@ -77,7 +77,8 @@ def _migrating(target: Path | Server) -> Iterator[Connection]:
     try:
         with engine.begin() as conn:
             if isinstance(target, Server):
-                conn.exec_driver_sql(f"SET LOCAL statement_timeout = {int(_WAIT.total_seconds() * 1000)}")
+                conn.exec_driver_sql(f"SET LOCAL lock_timeout = {int(_WAIT.total_seconds() * 1000)}")
+                conn.exec_driver_sql("SET LOCAL statement_timeout = 0")  # an index of a large table takes as long as it takes
                 conn.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
                 conn.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (WRITERS_LOCK,))  # daemons of a cluster write meanwhile
             yield conn

@@ -16,7 +16,7 @@ import psycopg
 import pytest
 
 from monitor.domain.errors import StoreError, StoreUnavailable
-from monitor.store import Store, meta, open_store
+from monitor.store import Store, meta, migrate, open_store
 from monitor.store import postgres as server_module
 from tests.support import postgres
 
@@ -198,3 +198,18 @@ def test_a_process_with_many_open_descriptors_connects(url: str) -> None:
             stack.callback(os.close, os.open(os.devnull, os.O_RDONLY))
         with open_store(url) as store, store.begin_read() as conn:
             assert meta.get(conn, "a") is None
+
+
+def test_a_migration_waits_for_locks_only_so_long_but_works_as_long_as_it_takes(
+    url: str, opened: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    migrate.downgrade(opened.target, to="0007")
+    monkeypatch.setattr(migrate, "_WAIT", timedelta(milliseconds=300))
+    with psycopg.connect(url, autocommit=True) as admin:
+        with admin.transaction():
+            admin.execute("LOCK TABLE connections")
+            with pytest.raises(StoreUnavailable, match="lock timeout"):
+                opened.upgrade()
+        admin.execute("CREATE FUNCTION slow() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.5); END'")
+        admin.execute("CREATE EVENT TRIGGER slow ON ddl_command_end WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION slow()")
+        assert opened.upgrade()
