@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import string
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -13,7 +13,6 @@ from urllib.parse import quote, quote_plus, urlencode
 import httpx
 import stamina
 from httpx_aiohttp import AiohttpTransport
-from yarl import URL
 
 from monitor.config import SourceConfig
 from monitor.domain.clock import Clock
@@ -27,9 +26,10 @@ from monitor.domain.errors import (
 )
 from monitor.domain.records import Record
 from monitor.providers import payload
-from monitor.providers.http import SUCCESS, USER_AGENT, Bounds, HttpResponse, HttpSessions, exchange
-from monitor.providers.probe_requests import ProbeRequests
+from monitor.providers.http import USER_AGENT, HttpSessions, exchange
 from monitor.providers.rate_limit import DEFAULT_WAIT, RequestBudget, http_date, retry_after
+from monitor.providers.route import Route, header_lines
+from monitor.providers.transport import SUCCESS, Bounds, HttpResponse
 
 _REDACTED = b"<secret>"
 _SHORTEST_REDACTED = 8
@@ -105,8 +105,9 @@ class Api:
         self, path: str, *, query: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
     ) -> ApiResponse:
         """Send GET base_url + path and return a 200 response. Retries and raises like send()."""
-        url = self._source.base_url + _with_query(path, query)
-        return await self.send(ApiRequest(method="GET", url=url, headers=self._headers(headers)))
+        lines = self._header_lines + header_lines(headers or {})
+        target = _with_query(path, query)
+        return await self._retried(lambda bounds: self._get(target, lines, bounds), SUCCESS)
 
     async def send(self, sent: ApiRequest) -> ApiResponse:
         """Send a request that reads a list, and return an expected response. Retries after connection errors, timeouts and 5xx.
@@ -114,7 +115,12 @@ class Api:
         Raises the ProviderError for any other status or failure. A status whose meaning depends on the request (400, 401,
         403, 404) is a RequestRefused. The limits' overall timeout includes retries.
         """
-        limits, request = self.limits, _http_request(sent)
+        request = _http_request(sent)
+        return await self._retried(lambda bounds: self._exchange(request, bounds), sent.answers)
+
+    async def _retried(self, exchanged: Callable[[Bounds], Awaitable[HttpResponse]], answers: frozenset[int]) -> ApiResponse:
+        """Return the response of `exchanged`, which sends a request. Retries and raises like send()."""
+        limits = self.limits
         deadline = time.monotonic() + limits.overall_timeout
 
         async def attempt() -> ApiResponse:
@@ -122,7 +128,7 @@ class Api:
             bounds = self._bounds(min(limits.list_timeout, left), limits.list_bytes)
             async with self.budget.request("GET"):
                 self.list_requests += 1
-                return self._check_status(await self._exchange(request, bounds), sent.answers)
+                return self._check_status(await exchanged(bounds), answers)
 
         def may_help(exc: Exception) -> bool | float:
             if not isinstance(exc, ProviderUnreachable) or time.monotonic() >= deadline:
@@ -132,13 +138,23 @@ class Api:
             # Slightly longer than requested: the budget stays closed until exactly that instant.
             return exc.retry_after + 0.1 if exc.retry_after <= _WORTH_WAITING else False
 
+        try:
+            return await attempt()
+        except ProviderError as exc:
+            failed = [exc]
+
+        async def attempt_again() -> ApiResponse:
+            if failed:  # the retries begin after the first failure, which is rare
+                raise failed.pop()
+            return await attempt()
+
         caller = stamina.AsyncRetryingCaller(
             attempts=limits.attempts,
-            timeout=limits.overall_timeout,
+            timeout=max(deadline - time.monotonic(), 0.001),
             wait_initial=limits.retry_wait,
             wait_jitter=limits.retry_wait,
         )
-        return await caller(may_help, attempt)
+        return await caller(may_help, attempt_again)
 
     async def send_once(self, sent: ApiRequest) -> ApiResponse:
         """Send a request that tests a connection, without retries, and return an expected response. Raises like send()."""
@@ -151,19 +167,36 @@ class Api:
 
         The path must be percent-encoded already.
         """
-        requests = self._probe_requests
+        route, lines = self._route, self._header_lines + header_lines(headers)
         async with self.budget.request("POST"):
-            return self._check_status(await requests.send(path, headers))
+            return self._check_status(await route.send("POST", path, lines, bounds=self._probe_bounds))
+
+    async def _get(self, target: str, lines: str, bounds: Bounds) -> HttpResponse:
+        """Send a GET request to base_url + target with these headers, and follow a redirect like _exchange()."""
+        answer = await self._route.send("GET", target, lines, bounds=bounds, on_headers=self._record_clock_skew)
+        if not 300 <= answer.status < 400:
+            return answer
+        headers = dict(line.split(": ", 1) for line in lines.splitlines())
+        request = _http_request(ApiRequest(method="GET", url=self._source.base_url + target, headers=headers))
+        return await self._follow(request, answer, bounds)
 
     @cached_property
-    def _probe_requests(self) -> ProbeRequests:
-        """What all probes share, prepared once. Raises like _headers and _transport."""
-        headers = self._headers(None)
+    def _route(self) -> Route:
+        """The way to the base URL."""
+        proxy = self._source.proxy
         try:
-            base_url = URL(self._source.base_url)
-            return ProbeRequests(self._transport(str(base_url)), base_url, headers, bounds=self._probe_bounds)
-        except ValueError as exc:
+            return self._sessions.route(
+                self._source.base_url, ca_file=self._source.ca_file, proxy=None if proxy is None else proxy.reveal()
+            )
+        except ConfigError as exc:  # a ca_file deleted since the configuration was read
+            raise ProviderUnreachable(str(exc)) from exc
+        except (httpx.InvalidURL, ValueError) as exc:
             raise ProviderPayloadInvalid(_INVALID_URL) from exc
+
+    @cached_property
+    def _header_lines(self) -> str:
+        """The headers of every request to the base URL. Raises like _headers."""
+        return header_lines(self._headers(None))
 
     def _bounds(self, timeout: float, body_bytes: int) -> Bounds:
         limits = self.limits
@@ -172,11 +205,16 @@ class Api:
     async def _exchange(self, request: httpx.Request, bounds: Bounds) -> HttpResponse:
         transport = self._transport(str(request.url.copy_with(raw_path=b"/")))
         answer = await exchange(transport, request, bounds=bounds, on_headers=self._record_clock_skew)
+        return await self._follow(request, answer, bounds)
+
+    async def _follow(self, request: httpx.Request, answer: HttpResponse, bounds: Bounds) -> HttpResponse:
+        """Return the response to the request after a redirect within its host; without one, the answer itself."""
         redirected = self._same_host_redirect(request, answer)
-        if redirected is not None:
-            self.list_requests += 1
-            answer = await exchange(transport, redirected, bounds=bounds, on_headers=self._record_clock_skew)
-        return answer
+        if redirected is None:
+            return answer
+        self.list_requests += 1
+        transport = self._transport(str(redirected.url.copy_with(raw_path=b"/")))
+        return await exchange(transport, redirected, bounds=bounds, on_headers=self._record_clock_skew)
 
     def _transport(self, url: str) -> AiohttpTransport:
         proxy = self._source.proxy

@@ -11,7 +11,8 @@ import httpx
 
 from monitor.config import HeartbeatKind
 from monitor.domain.errors import ProviderError, ProviderPayloadInvalid, ProviderUnreachable
-from monitor.providers.http import USER_AGENT, Bounds, HttpResponse, HttpSessions, exchange
+from monitor.providers.http import USER_AGENT, HttpSessions, exchange
+from monitor.providers.transport import Bounds, HttpResponse
 
 
 class Signal(StrEnum):

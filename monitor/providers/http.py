@@ -8,7 +8,6 @@ import os
 import re
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -22,35 +21,18 @@ from httpx_aiohttp import AiohttpTransport
 from yarl import URL
 
 from monitor import __version__
-from monitor.domain.errors import ConfigError, ProviderError, ProviderPayloadInvalid, ProviderUnreachable
-from monitor.domain.records import Record
+from monitor.domain.errors import ConfigError, ProviderError, ProviderUnreachable
 from monitor.providers.base import HttpLimits
-from monitor.providers.payload import off_loop
 from monitor.providers.resolver import SystemResolver
-from monitor.providers.transport import TRANSPORT_FAULTS, decode, read_capped, to_provider_error
+from monitor.providers.route import Route
+from monitor.providers.transport import TRANSPORT_FAULTS, Bounds, HttpResponse, read_capped, read_response, to_provider_error
 
 USER_AGENT = f"token-expiry-monitor/{__version__}"
 
-SUCCESS = frozenset({200, 201})
-"""Successful statuses. 201 is included because some frameworks return it for every POST."""
-
 _DECODED_AGAIN = re.compile(r"[^A-Za-z0-9._:~/%-]", re.ASCII)
-
-_USUAL_INFLATION = 8
-"""Typical decoded bytes per compressed byte, to decide whether a list is decompressed in a thread."""
 
 _KEEP_ALIVE = 4.0
 """Seconds. Node closes idle connections after five; a probe sent at that moment would fail and must not be retried."""
-
-
-class HttpResponse(Record, frozen=True, kw_only=True):
-    """One decoded response. `fault` is the reason why the body of an error response could not be read and is empty."""
-
-    status: int
-    headers: Mapping[str, str]
-    """By case-insensitive name."""
-    body: bytes
-    fault: str | None = None
 
 
 class HttpSessions:
@@ -62,6 +44,7 @@ class HttpSessions:
         self._env = os.environ if env is None else env
         self._transports: dict[tuple[Path | None, str | None], AiohttpTransport] = {}
         self._resolver = SystemResolver()
+        self._routes: dict[tuple[str, Path | None, str | None], Route] = {}
         self._known: dict[tuple[str, Path | None, str | None], AiohttpTransport] = {}
         """Transports by the arguments of transport(): probes need not read the environment again."""
 
@@ -79,6 +62,7 @@ class HttpSessions:
         """Close every connection. May be called repeatedly."""
         transports, self._transports = list(self._transports.values()), {}
         self._known.clear()
+        self._routes.clear()
         for transport in transports:
             await transport.aclose()
 
@@ -94,6 +78,13 @@ class HttpSessions:
             self._transports[key] = _build_transport(ca_file, proxy, self._resolver)
         self._known[arguments] = self._transports[key]
         return self._transports[key]
+
+    def route(self, base_url: str, *, ca_file: Path | None, proxy: str | None) -> Route:
+        """Return the way to a base URL. Raises as transport() and Route do."""
+        arguments = (base_url, ca_file, proxy)
+        if arguments not in self._routes:
+            self._routes[arguments] = Route(self.transport(base_url, ca_file=ca_file, proxy=proxy), base_url)
+        return self._routes[arguments]
 
     def _proxy_from_env(self, base_url: str) -> str | None:
         """Return HTTPS_PROXY unless NO_PROXY exempts the host. Plain http is loopback only, which needs no proxy."""
@@ -169,16 +160,6 @@ def _proxy(url: str) -> httpx.Proxy:
     return httpx.Proxy(address, headers={"Proxy-Authorization": f"Basic {token}"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
-    """Limits of one exchange: total seconds, and bytes of a successful and of an error body."""
-
-    timeout: float
-    body_bytes: int
-    error_bytes: int
-    inflation: int
-
-
 async def exchange(
     transport: AiohttpTransport,
     request: httpx.Request,
@@ -208,33 +189,3 @@ async def exchange(
         raise ProviderUnreachable(f"The API at {host} did not respond in time (timeout).") from exc
     except TRANSPORT_FAULTS as exc:
         raise to_provider_error(exc, host=host) from exc
-
-
-def session_of(transport: AiohttpTransport) -> aiohttp.ClientSession:
-    """Return the session whose connections a transport uses."""
-    session = transport.client
-    if not isinstance(session, aiohttp.ClientSession):
-        raise TypeError("The transport has no aiohttp session.")
-    return session
-
-
-async def read_response(
-    status: int, headers: Mapping[str, str], body: Callable[..., Awaitable[bytes]], bounds: Bounds
-) -> HttpResponse:
-    """Return the response, decoded within `bounds`; `body(cap=...)` reads its raw body. Raises what `body` raises.
-
-    Also raises ProviderPayloadInvalid. The status of an error response suffices: its body is left out if it cannot be read.
-    """
-    success = status in SUCCESS
-    cap = bounds.body_bytes if success else bounds.error_bytes
-    try:
-        raw = text = await body(cap=cap)
-        encoding = headers.get("content-encoding")
-        if encoding is not None:
-            unpack = partial(decode, raw, encoding, cap=cap, inflation=bounds.inflation)
-            text = await off_loop(unpack, size=len(raw) * _USUAL_INFLATION)
-    except (ProviderPayloadInvalid, *TRANSPORT_FAULTS) as exc:
-        if success or isinstance(exc, TimeoutError):
-            raise
-        return HttpResponse(status=status, headers=headers, body=b"", fault=str(exc)[:100])
-    return HttpResponse(status=status, headers=headers, body=text)

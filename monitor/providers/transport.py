@@ -5,7 +5,9 @@ from __future__ import annotations
 import socket
 import ssl
 import zlib
-from collections.abc import AsyncIterable, Iterator
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import aiohttp
@@ -15,13 +17,43 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from monitor.domain.errors import ProviderError, ProviderPayloadInvalid, ProviderUnreachable
 from monitor.domain.network_causes import CAUSES
+from monitor.domain.records import Record
 from monitor.domain.text import sanitize
+from monitor.providers.payload import off_loop
 
 _GZIP = 31
 _ZLIB = 15
 _BARE_DEFLATE = -15
 _MAX_MEMBERS = 16
 """Maximum number of members in a gzip body; more are not legitimate."""
+
+
+SUCCESS = frozenset({200, 201})
+"""Successful statuses. 201 is included because some frameworks return it for every POST."""
+
+
+_USUAL_INFLATION = 8
+"""Typical decoded bytes per compressed byte, to decide whether a list is decompressed in a thread."""
+
+
+class HttpResponse(Record, frozen=True, kw_only=True):
+    """One decoded response. `fault` is the reason why the body of an error response could not be read and is empty."""
+
+    status: int
+    headers: Mapping[str, str]
+    """By case-insensitive name."""
+    body: bytes
+    fault: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """Limits of one exchange: total seconds, and bytes of a successful and of an error body."""
+
+    timeout: float
+    body_bytes: int
+    error_bytes: int
+    inflation: int
 
 
 class Chunks(Protocol):
@@ -126,6 +158,28 @@ TRANSPORT_FAULTS = (
     ValueError,
 )
 """Exceptions of an exchange. OSError includes TimeoutError and EMFILE; ValueError is raised for unsendable requests."""
+
+
+async def read_response(
+    status: int, headers: Mapping[str, str], body: Callable[..., Awaitable[bytes]], bounds: Bounds
+) -> HttpResponse:
+    """Return the response, decoded within `bounds`; `body(cap=...)` reads its raw body. Raises what `body` raises.
+
+    Also raises ProviderPayloadInvalid. The status of an error response suffices: its body is left out if it cannot be read.
+    """
+    success = status in SUCCESS
+    cap = bounds.body_bytes if success else bounds.error_bytes
+    try:
+        raw = text = await body(cap=cap)
+        encoding = headers.get("content-encoding")
+        if encoding is not None:
+            unpack = partial(decode, raw, encoding, cap=cap, inflation=bounds.inflation)
+            text = await off_loop(unpack, size=len(raw) * _USUAL_INFLATION)
+    except (ProviderPayloadInvalid, *TRANSPORT_FAULTS) as exc:
+        if success or isinstance(exc, TimeoutError):
+            raise
+        return HttpResponse(status=status, headers=headers, body=b"", fault=str(exc)[:100])
+    return HttpResponse(status=status, headers=headers, body=text)
 
 
 def to_provider_error(exc: BaseException, *, host: str) -> ProviderError:

@@ -12,10 +12,10 @@ from monitor.config import SourceConfig
 from monitor.providers import HttpLimits, HttpSessions, RequestBudget, transport
 from monitor.providers.api import Api, ApiResponse
 from monitor.providers.base import Provider
-from monitor.providers.http import Bounds, HttpResponse, read_response
 from monitor.providers.postbreeze import Postbreeze
 from monitor.providers.postpeer import PostPeer
 from monitor.providers.postpost.client import PostPost
+from monitor.providers.transport import Bounds, HttpResponse, read_response
 from tests.contract.loopback import make_source
 from tests.support.factories import NOW
 from tests.support.fakes import ManualClock
@@ -47,6 +47,10 @@ class OfflineApi(Api):
 
     async def _exchange(self, request: httpx.Request, bounds: Bounds) -> HttpResponse:
         return await self._exchanged(_GOOD_KEY if request.url.path.endswith("/health/auth") else self._raw, bounds)
+
+    async def _get(self, target: str, lines: str, bounds: Bounds) -> HttpResponse:
+        del lines
+        return await self._exchanged(_GOOD_KEY if target.endswith("/health/auth") else self._raw, bounds)
 
     async def post(self, path: str, *, headers: Mapping[str, str] | None = None) -> ApiResponse:
         """Send a POST request as the real one does, without the connection."""

@@ -346,6 +346,48 @@ async def test_N13_a_huge_body_is_given_up_early(announced: bool, tmp_path: Path
     assert "larger than" in (report.problem or "")
 
 
+async def test_N05_slow_loris_meets_the_deadline_of_the_whole_exchange(tmp_path: Path, clock: ManualClock) -> None:
+    slow = wire(b"HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n" + b"{" * 400, pause=0.02)
+    limits = dataclasses.replace(QUICK, list_timeout=0.3, attempts=1)
+    report, _ = await polled(LIST, tmp_path, clock, lambda _: slow, limits=limits)
+    assert report.outcome is PollOutcome.UNREACHABLE
+    assert "timeout" in (report.problem or "")
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        (wire(b'HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{"da', then_reset=True), PollOutcome.UNREACHABLE),
+        (wire(b"what is this\r\n\r\n"), PollOutcome.INVALID),
+    ],
+    ids=["reset", "no HTTP"],
+)
+async def test_N04_N15_an_exchange_that_breaks_off_is_a_failed_poll(
+    answer: Response, outcome: PollOutcome, tmp_path: Path, clock: ManualClock
+) -> None:
+    report, _ = await polled(LIST, tmp_path, clock, lambda _: answer)
+    assert report.outcome is outcome
+
+
+async def test_cookies_are_never_kept(tmp_path: Path, clock: ManualClock) -> None:
+    """Through a name, because aiohttp's jar refuses an address anyway."""
+    async with running(lambda _: as_json({"data": []}, Set_Cookie="session=1; Path=/")) as server:
+        settings = replace(custom(tmp_path, LIST), base_url=f"http://localhost:{server.port}{BASE}")
+        async with connected(settings, clock) as provider:
+            for _ in range(2):
+                assert (await provider.poll()).outcome is PollOutcome.OK
+    assert len(server.requests) == 2
+    assert not any("cookie" in request.headers for request in server.requests)
+
+
+async def test_S09_an_address_is_asked_for_as_it_is_written(tmp_path: Path, clock: ManualClock) -> None:
+    async with running(lambda _: as_json({"data": []})) as server:
+        settings = replace(custom(tmp_path, LIST), base_url=f"http://127.0.0.1:{server.port}/a%26b%28c%29%27")
+        async with connected(settings, clock) as provider:
+            await provider.poll()
+    assert server.requests[0].target.startswith("/a%26b%28c%29%27/")
+
+
 @pytest.mark.parametrize("place", ['{"data": @}', '{"data": [{"id": "a", "name": @}]}', '{"data": [], "more": @}'])
 async def test_N16_nesting_of_any_depth_is_survived(place: str, tmp_path: Path, clock: ManualClock) -> None:
     body = place.encode().replace(b"@", b"[" * 100_000 + b"]" * 100_000)

@@ -24,6 +24,8 @@ from monitor.domain.errors import (
     ProviderUnauthorized,
     ProviderUnreachable,
 )
+from monitor.domain.records import replace as replace_record
+from monitor.providers import HttpSessions, build_provider
 from monitor.providers.base import HttpLimits
 from tests.contract.loopback import KEY, QUICK, Request, Response, as_json, connected, running, source, wire
 from tests.contract.test_connections import context_of, proxying
@@ -325,3 +327,21 @@ async def test_every_form_of_a_whole_response_is_read(raw: bytes, clock: ManualC
 async def test_a_server_that_switches_protocols_gives_no_answer(clock: ManualClock) -> None:
     with refused(ProviderPayloadInvalid):
         await probe(wire(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n"), clock)
+
+
+async def test_S09_the_path_of_the_base_url_is_sent_as_it_is_written(clock: ManualClock) -> None:
+    async with running(lambda _: as_json(OK)) as server:
+        settings = replace_record(source(KIND, server), base_url=f"http://127.0.0.1:{server.port}/a%26b%28c%29%27")
+        async with connected(settings, clock) as provider:
+            await provider.probe("x-1", scope=None)
+    assert server.requests[0].target == "/a%26b%28c%29%27/test-connection/x-1"
+
+
+async def test_sources_of_one_base_url_share_connections_and_keep_their_keys(clock: ManualClock) -> None:
+    other = canary.secret("another-key")
+    async with running(lambda _: as_json(OK)) as server, HttpSessions(limits=QUICK, env={}) as sessions:
+        first, second = source(KIND, server), source(KIND, server, api_key=Secret(other))
+        providers = [build_provider(each, sessions=sessions, clock=clock) for each in (first, second)]
+        for provider in providers:
+            await provider.probe("x-1", scope=None)
+    assert [request.headers["x-api-key"] for request in server.requests] == [KEY, other]

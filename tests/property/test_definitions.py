@@ -21,7 +21,7 @@ from monitor.domain import PollOutcome, PollReport, ProbeFinding, ReportedStatus
 from monitor.domain.errors import ProviderError
 from monitor.providers.declarative.provider import DeclarativeProvider
 from monitor.providers.declarative.requests import RequestBuilder
-from monitor.providers.http import Bounds, HttpResponse
+from monitor.providers.transport import Bounds, HttpResponse
 from tests.answers.offline import OfflineApi, Raw
 from tests.answers.shapes import JSON
 from tests.contract.defined import ACCESS, ONLINE, SERVICES, Service
