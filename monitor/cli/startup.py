@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from monitor.domain.errors import MonitorError
+from monitor.domain.imports import without
 from monitor.domain.records import Record
 
 OPTIONAL_IMPORTS = ("rich", "pygments")
@@ -24,16 +25,12 @@ the daemon (measured on CPython 3.11). monitor.cli.output imports rich where it 
 def loading() -> Iterator[None]:
     """Import inside the block without garbage collection (imports create no garbage) and without OPTIONAL_IMPORTS."""
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # else pydantic searches every installed distribution
-    hidden = [name for name in OPTIONAL_IMPORTS if name not in sys.modules]
     gc.disable()
-    for name in hidden:
-        sys.modules[name] = None  # type: ignore[assignment]  # None makes an import fail with ImportError
     try:
-        yield
+        with without(*OPTIONAL_IMPORTS):
+            yield
         gc.freeze()
     finally:
-        for name in hidden:
-            del sys.modules[name]
         gc.enable()
 
 

@@ -296,6 +296,7 @@ class Document(BaseSettings):
         extra="forbid",
         frozen=True,
         hide_input_in_errors=True,
+        defer_build=True,
         case_sensitive=True,  # as TOML is
         env_prefix=PREFIX,
         env_nested_delimiter="__",

@@ -45,6 +45,13 @@ def loaded(process: subprocess.Popen[str]) -> set[str]:
     return set(out.rpartition("loaded: ")[2].split())
 
 
+def test_a_migration_loads_no_highlighting_of_errors(tmp_path: Path) -> None:
+    write_config(tmp_path)
+    found = loaded(started(tmp_path, "db", "upgrade"))
+    assert "alembic" in found
+    assert "pygments" not in found
+
+
 @pytest.mark.parametrize("words", [("status",), ("status", "--json"), ("--version",)], ids=" ".join)
 def test_a_command_loads_only_what_it_needs(words: tuple[str, ...], tmp_path: Path) -> None:
     write_config(tmp_path)
