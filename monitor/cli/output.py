@@ -105,6 +105,7 @@ NARROW = 60
 
 _STYLES = {
     "valid": "green",
+    "working": "green",
     "ok": "green",
     "sent": "green",
     "recovered": "green",
@@ -112,6 +113,8 @@ _STYLES = {
     "expiring_soon": "yellow",
     "pending": "yellow",
     "sending": "yellow",
+    "waiting": "yellow",
+    "draining": "yellow",
     "unknown": "dim",
     "failing": "bold red",
     "source_failing": "bold red",

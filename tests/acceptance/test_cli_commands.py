@@ -20,7 +20,7 @@ from tests.support.receivers import WebhookReceiver
 
 COMMANDS = (
     "init", "config", "run", "check", "status", "history", "forecast", "sources", "alerts", "test-alert", "ack", "silence",
-    "forget", "db", "demo", "recheck",
+    "forget", "db", "demo", "recheck", "cluster",
 )  # fmt: skip
 
 

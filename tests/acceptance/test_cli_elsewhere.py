@@ -35,6 +35,7 @@ def folder(tmp_path: Path) -> Path:
         "sources",
         "alerts",
         "forecast",
+        "cluster",
         "silence add --source agency --for 1h --comment known",
         "silence list",
         "db current",

@@ -125,7 +125,8 @@ def test_old_data_is_marked_stale(small: Store, tmp_path: Path, at: datetime) ->
 
 
 @pytest.mark.parametrize(
-    "command", ["status", "sources", "alerts", "history x", "forget x", "db prune", "ack x", "silence list", "forecast"]
+    "command",
+    ["status", "sources", "alerts", "history x", "forget x", "db prune", "ack x", "silence list", "forecast", "cluster"],
 )
 def test_commands_that_read_make_no_database(tmp_path: Path, command: str) -> None:
     write_config(tmp_path)

@@ -358,6 +358,7 @@ def test_daemons_of_an_older_version_wait_for_their_upgrade(
         eventually(lambda: run.states() == dict.fromkeys((each.pid for each in processes), "waiting"), within=30)
         for each in processes:
             assert "A newer version has migrated the database" in run.shown_as(each)["reason"]
+        processes[0].send_signal(signal.SIGHUP)  # nothing to reload, and no reason to end
         content = stored(run)
         calls = dict(run.made.world.sources[SOURCE].calls)
         turner.turn()

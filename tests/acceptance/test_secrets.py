@@ -423,6 +423,8 @@ def commands(stage: Stage) -> None:
         "status --json --all",
         "history agency/linkedin-li",
         "forecast",
+        "cluster",
+        "cluster --json",
         "sources",
         "sources --json",
         "alerts",

@@ -90,7 +90,7 @@ def test_P39_alerts_are_sent_without_a_temporary_folder(tmp_path: Path, receiver
     checked = run(tmp_path, "check")
     assert (checked.returncode, "queued" in checked.stdout) == (3, False), checked.stdout + checked.stderr
     assert "agency" in receiver.wait_for(2)[1].text
-    for command in ("status", "sources", "alerts", "forecast", "config show", "config diff", "db current", "db prune"):
+    for command in ("status", "sources", "alerts", "forecast", "cluster", "config show", "config diff", "db current", "db prune"):
         assert run(tmp_path, *command.split()).returncode == 0, command
 
 

@@ -76,12 +76,16 @@ class ClusterDaemon(Daemon):
             self._outage_task.cancel()
         if self._planner is not None:
             await self._planner.close()
-        stopping = [self._hosting.stop()]
-        if self._scheduler is not None:
-            stopping.append(self._scheduler.stop(timedelta(seconds=1)))
+        await asyncio.gather(self._hosting.stop(), self._stop_work(within))
+
+    async def _stop_work(self, within: timedelta) -> None:
+        """Stop the scheduler before the leases, which it reads at every tick, and the queue."""
         if self._member is not None:
-            stopping.append(self._member.stop(within * 3 / 4))
-        await asyncio.gather(*stopping)
+            self._member.halt()
+        if self._scheduler is not None:
+            await self._scheduler.stop(timedelta(seconds=1))
+        if self._member is not None:
+            await self._member.stop(within * 3 / 4)
 
     def halt(self) -> None:
         """Start no more work, effective immediately."""

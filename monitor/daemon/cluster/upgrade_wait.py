@@ -13,7 +13,7 @@ import structlog
 from monitor import __version__
 from monitor.config import Config
 from monitor.daemon.cluster.member import BEAT_EVERY, MemberState
-from monitor.daemon.signals import STOP, SignalQueue
+from monitor.daemon.signals import RELOAD, STOP, SignalQueue
 from monitor.domain import threads
 from monitor.domain.errors import StoreError
 from monitor.store import Store
@@ -47,10 +47,13 @@ async def await_upgrade(config: Config, *, notify: Notify, signals: SignalQueue)
     try:
         while True:
             with suppress(StoreError):
-                await signals.unless_stopped(threads.run(partial(leases.beat, report), name="cluster"))
+                await signals.unless_stopped(threads.run(partial(leases.beat, report, ()), name="cluster"))
             notify.ready(f"waiting: {WHY}")
             notify.ping_watchdog()
-            if await signals.unless_stopped(signals.next(within=BEAT_EVERY.total_seconds())) == STOP:
+            received = await signals.unless_stopped(signals.next(within=BEAT_EVERY.total_seconds()))
+            if received == STOP:
                 return
+            if received == RELOAD:
+                notify.reloading()  # systemd waits for the end of a reload, although nothing is to be reloaded
     finally:
         leases.close()
