@@ -22,7 +22,7 @@ from monitor.daemon.signals import LOCK_LOST, LOCK_TAKEN, NEWER_SCHEMA, POLL, RE
 from monitor.daemon.startup_wait import StartupWait
 from monitor.domain import threads
 from monitor.domain.clock import SystemClock
-from monitor.domain.errors import ConfigError, MonitorError, StoreRefused, StoreUnavailable
+from monitor.domain.errors import ConfigError, MonitorError, SchemaOutOfDate, StoreRefused, StoreUnavailable
 from monitor.engine.connection_links import ConnectionLinks
 from monitor.providers import HttpSessions
 from monitor.store import Store
@@ -87,6 +87,8 @@ class _Run:
         self.config, self._reload = config, reload
         self.signals, self._notify, self._metrics = SignalQueue(), Notify(), Metrics()
         self.lock = DaemonLock(config.database.url.reveal())
+        self._was_member = False
+        """True once it has worked in a cluster: then it does not exit if the schema is newer when its parts start again."""
         self._wait = StartupWait(
             notify=self._notify, signals=self.signals, reload=self._reload_in_standby, build_alert=self._build_outage_alert
         )
@@ -107,17 +109,28 @@ class _Run:
                         active = True
                 ended_by = await self._work(plans=active)
                 if ended_by == NEWER_SCHEMA:
-                    from monitor.daemon.cluster.upgrade_wait import await_upgrade
-
-                    self.lock.release()
-                    await await_upgrade(self.config, notify=self._notify, signals=self.signals)
-                if ended_by == STOP:
+                    await self._await_upgrade()
+                if ended_by in (STOP, NEWER_SCHEMA):
                     return
+                self._was_member = bool(self.config.cluster.workers)
+            except SchemaOutOfDate:
+                if not self._was_member:
+                    raise
+                await self._await_upgrade()
+                return
             except StoreRefused:
                 raise
             except StoreUnavailable as error:
                 self.lock.release()
                 await self._wait.pause(error)
+
+    async def _await_upgrade(self) -> None:
+        """Do nothing more until asked to stop: a newer version has migrated the database of this cluster."""
+        from monitor.daemon.cluster.upgrade_wait import await_upgrade
+
+        self.lock.release()
+        await await_upgrade(self.config, notify=self._notify, signals=self.signals)
+        self.stopping()
 
     def stopping(self) -> None:
         """Report that the stop begins."""

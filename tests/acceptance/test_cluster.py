@@ -28,7 +28,7 @@ from tests.chaos.random_kills import SOURCE, TOP, new_world
 from tests.support import prometheus_text
 from tests.support.launcher import Process
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 CLUSTER = f"{TOP}\n[cluster]\nworkers = 4\n"
 BEAT = 4.0
@@ -355,7 +355,7 @@ def test_daemons_of_an_older_version_wait_for_their_upgrade(
         processes = [run.start(), run.start()]
         run.made.await_polls(2)
         run.execute("UPDATE alembic_version SET version_num = '9999_later'")
-        eventually(lambda: run.states() == dict.fromkeys((each.pid for each in processes), "waiting"), within=30)
+        eventually(lambda: run.states() == dict.fromkeys((each.pid for each in processes), "waiting"), within=60)
         for each in processes:
             assert "A newer version has migrated the database" in run.shown_as(each)["reason"]
         processes[0].send_signal(signal.SIGHUP)  # nothing to reload, and no reason to end
