@@ -6,6 +6,7 @@ alert. Due times that lie too far ahead (the clock was wrong, the interval was l
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 from hashlib import blake2b
@@ -29,6 +30,8 @@ from monitor.store import Connection, connections, incidents, label_sets, mainte
 log = structlog.get_logger(__name__)
 
 _SCHEDULED = "scheduled"
+_TOGETHER = 1000
+"""Maximum number of sources in a statement."""
 
 
 def sync(conn: Connection, config: Config, now: datetime) -> None:
@@ -89,10 +92,15 @@ def _apply_renames(conn: Connection, config: Config, now: datetime) -> None:
 
 def limit_due_times(conn: Connection, configured: Sequence[SourceConfig], now: datetime) -> None:
     """Limit the due times of polls and probes to what their intervals allow: the clock may have been wrong."""
+    polled, probed = defaultdict(list), defaultdict(list)
     for source in configured:
-        sources.cap_next_poll(conn, source.name, now, latest=schedule.latest(now, source.poll_every))
+        polled[source.poll_every].append(source.name)
         if source.probes_on_schedule and source.probe_every is not None:
-            probes.cap_next_probes(conn, source.name, now, latest=schedule.latest(now, source.probe_every))
+            probed[source.probe_every].append(source.name)
+    for intervals, cap in ((polled, sources.cap_next_polls), (probed, probes.cap_next_probes)):
+        for every, names in intervals.items():
+            for begin in range(0, len(names), _TOGETHER):
+                cap(conn, names[begin : begin + _TOGETHER], now, latest=schedule.latest(now, every))
 
 
 def host_of(source: SourceConfig) -> str:

@@ -106,10 +106,10 @@ def drop_cohorts(conn: Connection, source: str) -> None:
     conn.execute(update(connections).where(_c.source == source, _c.next_probe_at.is_not(None)).values(next_probe_at=None))
 
 
-def cap_next_probes(conn: Connection, source: str, now: datetime, *, latest: datetime) -> None:
-    """Make probes that are planned for later than `latest` due now."""
-    conn.execute(update(cohorts).where(cohorts.c.source == source, cohorts.c.next_probe_at > latest).values(next_probe_at=now))
-    late = _c.source == source, _c.next_probe_at > latest, _c.retired_at.is_(None)
+def cap_next_probes(conn: Connection, names: Collection[str], now: datetime, *, latest: datetime) -> None:
+    """Make probes of these sources that are planned for later than `latest` due now."""
+    conn.execute(update(cohorts).where(cohorts.c.source.in_(names), cohorts.c.next_probe_at > latest).values(next_probe_at=now))
+    late = _c.source.in_(names), _c.next_probe_at > latest, _c.retired_at.is_(None)
     conn.execute(update(connections).where(*late).values(next_probe_at=now))
 
 

@@ -367,9 +367,9 @@ def poll_all_now(conn: Connection, now: datetime) -> None:
     conn.execute(update(sources).where(sources.c.removed_at.is_(None), sources.c.next_poll_at > now).values(next_poll_at=now))
 
 
-def cap_next_poll(conn: Connection, name: str, now: datetime, *, latest: datetime) -> None:
-    """Make the next poll due now if it is planned for later than `latest`."""
-    conn.execute(update(sources).where(sources.c.name == name, sources.c.next_poll_at > latest).values(next_poll_at=now))
+def cap_next_polls(conn: Connection, names: Collection[str], now: datetime, *, latest: datetime) -> None:
+    """Make the next polls of these sources due now if they are planned for later than `latest`."""
+    conn.execute(update(sources).where(sources.c.name.in_(names), sources.c.next_poll_at > latest).values(next_poll_at=now))
 
 
 def poll_other_sources_now(conn: Connection, now: datetime, *, except_for: str, unless_polled_since: datetime) -> None:
