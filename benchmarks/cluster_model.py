@@ -100,11 +100,13 @@ def need(connections: int, *, each: int, costs: Costs) -> Need:
 
 def speed_up(costs: Costs, daemons: int, *, server_cores: int) -> float:
     """Return how much faster polls are done by daemons with a core each than by one, limited by lock and database."""
-    alone = 1 / costs.poll.cpu
-    limits = [daemons * alone]
-    limits += [1 / costs.poll.locked] if costs.poll.locked else []
-    limits += [server_cores / costs.poll.server] if costs.poll.server else []
-    return min(limits) / alone
+    poll, shared = costs.poll, []
+    if poll.locked:
+        shared.append(1 / poll.locked)
+    if poll.server:
+        shared.append(server_cores / poll.server)
+    alone, together = (min(each / poll.cpu, *shared) if shared else each / poll.cpu for each in (1, daemons))
+    return together / alone
 
 
 def table(costs: Costs) -> Iterator[tuple[str, dict[str, Figure]]]:
