@@ -15,7 +15,7 @@ from monitor.domain.filters import ConnectionFilter, StoredLabels
 from monitor.domain.records import Record
 from monitor.domain.text import clean
 from monitor.store.alert_codec import decode_alert, encode_alert
-from monitor.store.connection_queries import concerns_labels, has_stored_labels, identity_conditions
+from monitor.store.connection_conditions import concerns_labels, has_stored_labels, identity_conditions
 from monitor.store.schema import alerts, connections, deliveries
 from monitor.store.sql import chunked, insert_columns, rows_by_key
 from monitor.store.types import instant_reader

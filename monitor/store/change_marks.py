@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, or_, select
 
 from monitor.domain.filters import ConnectionFilter
 from monitor.store import history
-from monitor.store.connection_queries import conditions
+from monitor.store.connection_conditions import conditions
 from monitor.store.schema import channels, connections, events, rechecks, sources
 
 _RECENT = timedelta(minutes=10)

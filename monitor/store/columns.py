@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Boolean, Column, ForeignKey, Integer, text
+from sqlalchemy import Boolean, Column, ColumnElement, ForeignKey, Integer, Table, func, literal_column, text
 
 from monitor.store.types import CleanText, UtcDateTime
 
@@ -32,3 +32,14 @@ def flag(name: str) -> Column[Any]:
 def reference(name: str, target: str, kind: Any, *, null: bool) -> Column[Any]:
     """Return a column that refers to a row of another table."""
     return Column(name, kind, ForeignKey(target), nullable=null)
+
+
+def expiry_key(table: Table) -> ColumnElement[Any]:
+    """Return what lists by expiry sort by: the expiry that is shown, or a date after all others without one."""
+    dates = table.c.token_expires_at, table.c.expires_at, table.c.expires_before
+    return func.coalesce(*dates, literal_column("'9999-01-01T00:00:00.000000Z'"), type_=table.c.token_expires_at.type)
+
+
+def name_key(table: Table) -> ColumnElement[Any]:
+    """Return what lists by name sort by."""
+    return func.lower(func.coalesce(table.c.display_name, table.c.username, table.c.external_id))

@@ -3,24 +3,26 @@
 The database filters, sorts, searches and counts, so that 100,000 connections stay usable. Everything here reads the state
 as stored; the daemon brings it up to date within a second of a change by time, and views apply the clock to what they show.
 
+A sorted list consists of groups, such as the connections of a platform with the same status, whose sizes are counted from an
+index. A page reads only the groups that it shows, each in the order of an index and from its nearer end.
+
 A page by cursor begins after the last row of the previous one, in the order in which connections appeared: connections that
 change, come or go in between move nothing else, so none is skipped or repeated.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
-    JSON,
     ColumnElement,
     Connection,
     Date,
     Row,
-    Select,
     String,
     and_,
     case,
@@ -32,6 +34,7 @@ from sqlalchemy import (
     or_,
     select,
     true,
+    tuple_,
 )
 
 from monitor.domain import ReportedStatus, Status
@@ -40,8 +43,18 @@ from monitor.domain.providers import registered_providers
 from monitor.domain.records import Record, field, replace
 from monitor.domain.rules.expiry import RENEWED_BY_PROVIDER, ROTATING_PLATFORMS, SHORT_LIFETIME
 from monitor.domain.rules.labels import CLIENT
-from monitor.store.connection_queries import RANK, ConnectionRow, conditions, count_by_status, expiry, get_connections, live
-from monitor.store.schema import connections, label_sets
+from monitor.store import label_sets
+from monitor.store.connection_conditions import conditions, each_of, expiry, live, live_by_scan, public_id
+from monitor.store.connection_queries import (
+    ConnectionRow,
+    GroupCount,
+    count_by_label_set,
+    count_by_status,
+    count_groups,
+    get_connections,
+)
+from monitor.store.schema import by_expiry, by_name, connections
+from monitor.store.schema import label_sets as sets_of_labels
 from monitor.store.sql import chunked
 
 _c = connections.c
@@ -67,29 +80,19 @@ def list_page(
     order: Order,
     limit: int,
     offset: int = 0,
-    counts: Mapping[Status, int] | None = None,
+    counted: Iterable[GroupCount] | None = None,
 ) -> list[ConnectionRow]:
-    """Return one page of the live connections that match. `counts` are the matching ones by status, if already known."""
-    if filters.text:
-        return search(conn, filters, order=order, limit=limit, offset=offset)[0]
-    if order is not Order.WORST:
-        return _rows(conn, conn.scalars(_ordered(conn, filters, order).limit(limit).offset(offset)))
-    by_status = count_by_status(conn, filters) if counts is None else counts
-    return _rows(conn, _worst_first(conn, filters, by_status, limit=limit, offset=offset))
-
-
-def search(
-    conn: Connection, filters: ConnectionFilter, *, order: Order, limit: int, offset: int = 0
-) -> tuple[list[ConnectionRow], int | None]:
-    """Return one page and the number of matches on all pages; one pass over all names finds both.
-
-    The number is None for a page behind the last one.
-    """
-    query = _ordered(conn, filters, order).add_columns(func.count().over())
-    found = conn.execute(query.limit(limit).offset(offset)).all()
-    if not found:
-        return [], None if offset else 0
-    return _rows(conn, [row[0] for row in found]), found[0][1]
+    """Return one page of the live connections that match. `counted` are the counts of those, if already known."""
+    parts: list[_Part] = []
+    for group in _groups(conn, filters, order, counted):
+        if offset < group.number and limit > 0:
+            parts.append(_Part(group, offset, min(limit, group.number - offset)))
+            limit -= parts[-1].limit
+        offset = max(0, offset - group.number)
+    ids = [key for part in parts[:1] for key in _ids(conn, filters, order, part)]
+    ids += _whole(conn, filters, order, [part.group for part in parts[1:-1]])
+    ids += [key for part in parts[1:][-1:] for key in _ids(conn, filters, order, part)]
+    return _rows(conn, ids)
 
 
 def _rows(conn: Connection, ids: Iterable[int]) -> list[ConnectionRow]:
@@ -97,58 +100,116 @@ def _rows(conn: Connection, ids: Iterable[int]) -> list[ConnectionRow]:
     return sorted(get_connections(conn, place), key=lambda row: place[row.id])
 
 
-def _worst_first(
-    conn: Connection, filters: ConnectionFilter, counts: Mapping[Status, int], *, limit: int, offset: int
+class _Group(NamedTuple):
+    """Connections that follow each other in a list: an index has their order."""
+
+    leads: tuple[Any, ...]
+    """Their values of the order's leading column; empty without one."""
+    statuses: tuple[Status, ...]
+    """One, except for orders in which the status plays no part."""
+    number: int
+
+
+class _Part(NamedTuple):
+    """The rows of a group that a page shows."""
+
+    group: _Group
+    offset: int
+    limit: int
+
+
+_MANY = 5_000
+"""Connections from which reading them in the order of an index is faster than sorting them."""
+_NO_LABELS = 0
+"""Stands for a connection that is not labelled yet: row ids begin at 1."""
+_LEADS: Mapping[Order, ColumnElement[Any]] = {
+    Order.CLIENT: func.coalesce(_c.label_set, _NO_LABELS),
+    Order.PLATFORM: each_of(_c.platform),
+    Order.SOURCE: each_of(_c.source),
+}
+
+
+def _groups(conn: Connection, filters: ConnectionFilter, order: Order, counted: Iterable[GroupCount] | None) -> list[_Group]:
+    """Return the groups of a list in their order, without empty ones."""
+    if order is Order.CLIENT:
+        return _client_groups(conn, filters)
+    numbers: Counter[tuple[str, Status]] = Counter()
+    for each in count_groups(conn, filters) if counted is None else counted:
+        lead = each.platform if order is Order.PLATFORM else each.source if order is Order.SOURCE else ""
+        numbers[lead, each.status] += each.number
+    if order in (Order.EXPIRY, Order.SINCE, Order.NAME):
+        statuses = tuple(status for status in _WORST_FIRST if numbers["", status])
+        return [_Group((), statuses, numbers.total())] if statuses else []
+    ordered = sorted(numbers, key=lambda key: (key[0], -key[1].rank))
+    return [_Group((lead,) if order is not Order.WORST else (), (status,), numbers[lead, status]) for lead, status in ordered]
+
+
+def _client_groups(conn: Connection, filters: ConnectionFilter) -> list[_Group]:
+    """Return the groups of the list by client; connections without a client come last."""
+    sets = label_sets.all_sets(conn)
+    found: dict[tuple[bool, str, int], tuple[set[int], Status, int]] = {}
+    for each in count_by_label_set(conn, filters):
+        labels = sets.get(each.label_set or _NO_LABELS)
+        client = None if labels is None else labels.values.get(CLIENT)
+        key = client is None, (client or "").lower(), -each.status.rank
+        members, _, number = found.get(key, (set(), each.status, 0))
+        found[key] = members | {each.label_set or _NO_LABELS}, each.status, number + each.number
+    return [_Group(tuple(sorted(members)), (status,), number) for _, (members, status, number) in sorted(found.items())]
+
+
+def _key(order: Order) -> tuple[ColumnElement[Any], bool]:
+    """Return what a group is sorted by before the row id, which is never NULL, and True if the greatest comes first."""
+    if order is Order.SINCE:
+        return _c.since, True
+    return (by_name if order is Order.NAME else by_expiry), False
+
+
+def _listed(
+    conn: Connection,
+    filters: ConnectionFilter,
+    order: Order,
+    group: _Group,
+    *where: ColumnElement[bool],
+    limit: int,
+    offset: int = 0,
+    backwards: bool = False,
 ) -> list[int]:
-    """Return row ids status by status: few are bad, so the first page does not sort the many good ones."""
-    found: list[int] = []
-    for status in _WORST_FIRST:
-        there = counts.get(status, 0)
-        if offset >= there:
-            offset -= there
-            continue
-        where = *live(), *conditions(conn, replace(filters, statuses=[status]))
-        query = select(_c.id).where(*where).order_by(expiry().asc().nulls_last(), _c.id)
-        found += conn.scalars(query.limit(limit - len(found)).offset(offset))
-        offset = 0
-        if len(found) >= limit:
-            break
-    return found
+    """Return row ids of a group that meet further conditions, in the order of the list or backwards."""
+    key, greatest_first = _key(order)
+    many = group.number > _MANY
+    own: list[ColumnElement[bool]] = []
+    if group.leads:
+        own.append(_LEADS[order].in_(group.leads))
+    if len(group.statuses) == 1:
+        own.append((each_of(_c.status) if many else _c.status) == group.statuses[0])
+    query = select(_c.id).where(*live(), *conditions(conn, filters, in_order=many), *own, *where)
+    down = greatest_first is not backwards
+    query = query.order_by(key.desc() if down else key.asc(), _c.id.desc() if backwards else _c.id.asc())
+    return list(conn.scalars(query.limit(limit).offset(offset or None)))
 
 
-Key = tuple[ColumnElement[Any], bool]
-"""An expression to sort by, which is never NULL, and True if the greatest comes first."""
-_FAR = datetime(9999, 1, 1, tzinfo=UTC)
+def _ids(conn: Connection, filters: ConnectionFilter, order: Order, part: _Part) -> list[int]:
+    """Return the row ids of a part, read from the nearer end of its group."""
+    behind = part.group.number - part.offset - part.limit
+    if part.offset <= behind:
+        return _listed(conn, filters, order, part.group, limit=part.limit, offset=part.offset)
+    return _listed(conn, filters, order, part.group, limit=part.limit, offset=behind, backwards=True)[::-1]
 
 
-def _keys(conn: Connection, order: Order) -> tuple[Key, ...]:
-    """Return what an order sorts by, the row id last."""
-    by = expiry()
-    soonest: Key = func.coalesce(by, literal(_FAR, by.type), type_=by.type), False
-    name: Key = func.lower(func.coalesce(_c.display_name, _c.username, _c.external_id)), False
-    worst: tuple[Key, ...] = (RANK, True), soonest
-    keys: dict[Order, tuple[Key, ...]] = {
-        Order.WORST: worst,
-        Order.EXPIRY: (soonest,),
-        Order.SINCE: ((_c.since, True),),
-        Order.NAME: (name,),
-        Order.CLIENT: (*_by_client(conn), *worst),
-        Order.PLATFORM: ((_c.platform, False), *worst),
-        Order.SOURCE: ((_c.source, False), *worst),
+def _whole(conn: Connection, filters: ConnectionFilter, order: Order, groups: Sequence[_Group]) -> list[int]:
+    """Return the row ids of groups that are wholly on a page, by one query: they may be many, with few rows each."""
+    lead, by = _LEADS.get(order, literal("")), _key(order)[0]
+    place = {
+        (value, status.value): index
+        for index, group in enumerate(groups)
+        for value in group.leads or ("",)
+        for status in group.statuses
     }
-    return *keys[order], (_c.id, False)
-
-
-def _by_client(conn: Connection) -> tuple[Key, ...]:
-    labels = label_sets.c.labels
-    read = func.json_extract(labels, f"$.{CLIENT}") if conn.dialect.name == "sqlite" else cast(labels, JSON)[CLIENT].as_string()
-    client = select(read).where(label_sets.c.id == _c.label_set).scalar_subquery()
-    return (case((client.is_(None), 1), else_=0), False), (func.lower(func.coalesce(client, "")), False)
-
-
-def _ordered(conn: Connection, filters: ConnectionFilter, order: Order) -> Select[Any]:
-    by = [key.desc() if greatest_first else key for key, greatest_first in _keys(conn, order)]
-    return select(_c.id).where(*live(), *conditions(conn, filters)).order_by(*by)
+    if not place:
+        return []
+    within = tuple_(lead, _c.status).in_(list(place)), _c.status.in_({status for _, status in place})
+    rows = conn.execute(select(_c.id, lead, _c.status, by).where(*live(), *conditions(conn, filters), *within)).all()
+    return [row[0] for row in sorted(rows, key=lambda row: (place[row[1], row[2]], row[3], row[0]))]
 
 
 class Neighbours(NamedTuple):
@@ -160,23 +221,33 @@ class Neighbours(NamedTuple):
 
 def neighbours(conn: Connection, filters: ConnectionFilter, *, order: Order, of: int) -> Neighbours:
     """Return the neighbours of the connection with this row id in the list; both None if it is not in the list."""
-    keys = _keys(conn, order)
-    where = *live(), *conditions(conn, filters)
-    own = conn.execute(select(*(key for key, _ in keys)).where(_c.id == of, *where)).one_or_none()
+    lead, by = _LEADS.get(order, literal("")), _key(order)[0]
+    own = conn.execute(select(lead, _c.status, by).where(_c.id == of, *live(), *conditions(conn, filters))).one_or_none()
     if own is None:
         return Neighbours(None, None)
-    found = []
-    for forward in (False, True):
-        beyond: list[ColumnElement[bool]] = []
-        same: list[ColumnElement[bool]] = []
-        for (key, greatest_first), value in zip(keys, own, strict=True):
-            ahead = key < value if greatest_first is forward else key > value
-            beyond.append(and_(*same, ahead))
-            same.append(key == value)
-        by = [key.desc() if greatest_first is forward else key.asc() for key, greatest_first in keys]
-        first = conn.scalar(select(_c.id).where(*where, or_(*beyond)).order_by(*by).limit(1))
-        found.append(None if first is None else get_connections(conn, [first])[0])
-    return Neighbours(*found)
+    groups = _groups(conn, filters, order, None)
+    at = next(place for place, group in enumerate(groups) if own[0] in (group.leads or ("",)) and own[1] in group.statuses)
+    found = [
+        _nearest(
+            conn, filters, order, groups=groups[at::-1] if backwards else groups[at:], of=of, own=own[2], backwards=backwards
+        )
+        for backwards in (True, False)
+    ]
+    return Neighbours(*(None if key is None else get_connections(conn, [key])[0] for key in found))
+
+
+def _nearest(
+    conn: Connection, filters: ConnectionFilter, order: Order, *, groups: Sequence[_Group], of: int, own: Any, backwards: bool
+) -> int | None:
+    """Return the row id next to one, whose key is `own`: in its group, which is the first of these, or in the following one."""
+    key, greatest_first = _key(order)
+    alike = key == own, (_c.id < of if backwards else _c.id > of)
+    beyond = key < own if greatest_first is not backwards else key > own
+    steps: list[tuple[_Group, tuple[ColumnElement[bool], ...]]] = [(groups[0], alike), (groups[0], (beyond,))]
+    for group, where in [*steps, *((group, ()) for group in groups[1:2])]:
+        if found := _listed(conn, filters, order, group, *where, limit=1, backwards=backwards):
+            return found[0]
+    return None
 
 
 def connections_after(
@@ -210,21 +281,64 @@ def count_connections(conn: Connection, filters: ConnectionFilter, *, now: datet
 
 
 def expiring_between(
-    conn: Connection, filters: ConnectionFilter, *, after: datetime, until: datetime, limit: int
+    conn: Connection, filters: ConnectionFilter, *, now: datetime, until: datetime, limit: int
 ) -> Iterator[ConnectionRow]:
-    """Yield live connections that expire after one instant and up to another, the soonest first; rows are read as needed."""
-    expires = expiry()
-    query = select(_c.id).where(expires > after, expires <= until, *live(), *conditions(conn, filters))
-    for some in chunked(conn.scalars(query.order_by(expires, _c.id).limit(limit)).all()):
+    """Yield live connections to reconnect by an instant that have not expired yet, the soonest first; rows are read as needed.
+
+    Connections that time has changed since they were stored are among them, whatever their date: the caller checks them.
+    """
+    where = by_expiry > now, by_expiry <= until, or_(_counts(conn), _c.next_change_at <= now), *live(), *conditions(conn, filters)
+    ids = conn.scalars(select(_c.id).where(*where).order_by(by_expiry, _c.id).limit(limit))
+    for some in chunked(ids):
         found = {row.id: row for row in get_connections(conn, some)}
         yield from (found[each] for each in some)
+
+
+class Reconnect(NamedTuple):
+    """A connection that must be reconnected by a certain time: rules.forecast.need_of, by its stored state."""
+
+    id: int
+    public_id: str
+    source: str
+    platform: str
+    display_name: str | None
+    username: str | None
+    external_id: str
+    label_set: int | None
+    """None until it is labelled: it has the labels of its source."""
+    status: Status
+    by: datetime
+    """When its token expires; if it is broken already, since when."""
+
+
+def reconnects(conn: Connection, filters: ConnectionFilter, *, now: datetime, until: datetime) -> list[Reconnect]:
+    """Return the live connections that need a reconnect now or until an instant, without those that time has changed."""
+    statuses = {status.value: status for status in Status}
+    bad, working = ([status for status in Status if status.needs_attention is each] for each in (True, False))
+    broken = _c.status.in_([status for status in bad if status is not Status.EXPIRING_SOON])
+    unchanged = or_(_c.next_change_at.is_(None), _c.next_change_at > now)
+    named = _c.display_name, _c.username, _c.external_id
+    query = select(
+        _c.id, public_id(), _c.source, _c.platform, *named, _c.label_set, _c.status, case((broken, _c.since), else_=expiry())
+    ).where(*live(), *conditions(conn, filters), unchanged)
+    # Two queries: the second is a range of the index by expiry.
+    dated = by_expiry <= until, _counts(conn)
+    parts = query.where(_c.status.in_(bad), or_(broken, *dated[:1])), query.where(_c.status.in_(working), *dated)
+    return [Reconnect(*row[:8], statuses[row[8]], row[9]) for part in parts for row in conn.execute(part)]
+
+
+def _counts(conn: Connection) -> ColumnElement[bool]:
+    """Return the condition for rows whose date is one of a reconnect: the provider warns of it, or it can be trusted."""
+    trusted = and_(_is_trusted(), not_(_is_short_lived(sqlite=conn.dialect.name == "sqlite")))
+    working = _c.status.in_([Status.VALID.value, Status.UNKNOWN.value])
+    return or_(_c.status == Status.EXPIRING_SOON.value, and_(working, trusted))
 
 
 def expiries(conn: Connection, *, limit: int) -> list[Row[Any]]:
     """Return source, scope, platform, external_id, status, expires_at, names and labels (as stored) of live connections."""
     columns = _c.source, _c.scope, _c.platform, _c.external_id, _c.status, expiry().label("expires_at")
-    named = _c.display_name, _c.username, label_sets.c.labels
-    joined = select(*columns, *named).outerjoin(label_sets, label_sets.c.id == _c.label_set)
+    named = _c.display_name, _c.username, sets_of_labels.c.labels
+    joined = select(*columns, *named).outerjoin(sets_of_labels, sets_of_labels.c.id == _c.label_set)
     return list(conn.execute(joined.where(*live()).order_by(_c.id).limit(limit)))
 
 
@@ -238,20 +352,25 @@ class ExpiringGroup(Record, frozen=True):
     number: int
 
 
-def count_expiring(conn: Connection, filters: ConnectionFilter = EVERY, *, now: datetime, until: datetime) -> list[ExpiringGroup]:
+def count_expiring(
+    conn: Connection, filters: ConnectionFilter = EVERY, *, now: datetime, until: datetime, few: bool = False
+) -> list[ExpiringGroup]:
     """Count the tokens that will need a reconnect, by source, platform and day: those of rules.forecast.need_of.
 
-    A date counts where the provider itself warns of it, or where it can be trusted.
+    A date counts where the provider itself warns of it, or where it can be trusted. `few` is a hint: few connections match.
     """
     by = expiry()
-    sqlite = conn.dialect.name == "sqlite"
-    day = func.substr(cast(by, String), 1, 10) if sqlite else cast(by, Date)
-    trusted = and_(_is_trusted(), not_(_is_short_lived(sqlite=sqlite)))
-    working = _c.status.in_([Status.VALID.value, Status.UNKNOWN.value])
-    soon = _c.status == Status.EXPIRING_SOON.value
+    day = func.substr(cast(by, String), 1, 10) if conn.dialect.name == "sqlite" else cast(by, Date)
+    to_come = or_(_c.status == Status.EXPIRING_SOON.value, by > now)
     query = (
         select(_c.source, _c.platform, func.min(by, type_=by.type), func.max(by, type_=by.type), func.count())
-        .where(*live(), *conditions(conn, filters), by <= until, or_(soon, and_(working, trusted, by > now)))
+        .where(
+            *(live() if few else live_by_scan()),
+            *conditions(conn, filters),
+            by <= until,
+            _counts(conn),
+            to_come,
+        )
         .group_by(_c.source, _c.platform, day)
     )
     return sorted((ExpiringGroup(*row) for row in conn.execute(query)), key=lambda each: (each.first, each.source, each.platform))

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, Select, select
 from monitor.domain import Event, EventKind, connection_id
 from monitor.domain.filters import ConnectionFilter
 from monitor.domain.records import Record
-from monitor.store.connection_queries import concerns_labels, identity_conditions
+from monitor.store.connection_conditions import concerns_labels, identity_conditions
 from monitor.store.schema import connections, events
 from monitor.store.sql import chunked, encode, insert_rows, raw_instant, rows_by_key
 from monitor.store.types import clean

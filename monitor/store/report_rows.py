@@ -11,7 +11,7 @@ from sqlalchemy import Connection, or_, select
 from monitor.domain import EventKind, Status
 from monitor.domain.filters import ConnectionFilter
 from monitor.domain.rules.uptime import Change, Span
-from monitor.store.connection_queries import conditions, expiry, public_id
+from monitor.store.connection_conditions import conditions, expiry, public_id
 from monitor.store.schema import connections, events, sources
 from monitor.store.sql import chunked, raw_instant, rows_by_key
 from monitor.store.types import instant_reader

@@ -9,7 +9,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-KNOWN: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
+KNOWN: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009")
 """All revisions of this version, in order."""
 HEAD: Final = KNOWN[-1]
 

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Boolean, Column, Float, Index, Integer, MetaData, PrimaryKeyConstraint, Table, text
 from sqlalchemy import UniqueConstraint as Unique
 
-from monitor.store.columns import count, flag, instant, reference, text_column
+from monitor.store.columns import count, expiry_key, flag, instant, name_key, reference, text_column
 from monitor.store.types import CleanText, LabelMap, Seconds, WordList, WordSet
 
 metadata = MetaData(
@@ -140,6 +140,13 @@ _counted = "source", "status", "platform", "label_set", "retired_at"
 Index("ix_connections_status", *(connections.c[name] for name in _counted), **_live)
 Index("ix_connections_unlabelled", connections.c.source, sqlite_where=text("label_set IS NULL AND retired_at IS NULL"))
 Index("ix_connections_known", *(connections.c[name] for name in _known), **_live)
+# What lists sort by, each in an index with the columns of filters: a far page skips entries of the index alone. The status is not
+# among them: a change of it would write each of these indexes.
+by_expiry, by_name = expiry_key(connections), name_key(connections)
+_filtered = tuple(connections.c[name] for name in ("source", "platform", "label_set", "retired_at"))
+Index("ix_connections_by_expiry", by_expiry, connections.c.id, *_filtered, **_live)
+Index("ix_connections_by_since", connections.c.since.desc(), connections.c.id, *_filtered, **_live)
+Index("ix_connections_by_name", by_name, connections.c.id, *_filtered, **_live)
 Index(
     "ix_connections_account",
     *(connections.c[name] for name in ("source", "account")),

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from monitor.config import Config
 from monitor.domain import provider_info, utc_text
 from monitor.domain.filters import EVERY, ConnectionFilter
-from monitor.domain.rules.forecast import ReconnectBatch, need_of, reconnect_batches
+from monitor.domain.rules.forecast import Need, ReconnectBatch, need_of, reconnect_batches
 from monitor.domain.rules.labels import group_of
-from monitor.store import Connection, connection_pages, connection_queries, sources
+from monitor.store import Connection, connection_pages, connection_queries, label_sets, sources
 from monitor.views import json_types
 from monitor.views.connections import ConnectionView, Reader, Suppressions
 from monitor.views.label_filter import resolve_labels
@@ -54,7 +55,7 @@ def upcoming_expiries(
     reader = Reader(config, {row.name: row for row in sources.all_sources(conn)}, now=now)
     settings = {source.name: source for source in config.sources}
     places = ConnectionFilter(sources=chosen.sources, platforms=chosen.platforms, stored_labels=chosen.stored_labels)
-    rows = connection_pages.expiring_between(conn, places, after=now, until=now + within, limit=_MOST_READ)
+    rows = connection_pages.expiring_between(conn, places, now=now, until=now + within, limit=_MOST_READ)
     found: list[Expiry] = []
     for view in map(reader.view, rows):
         state, row = view.row.state, view.row
@@ -126,39 +127,98 @@ def _connection(view: ConnectionView) -> json_types.NeedJson:
     )
 
 
+class Needed(NamedTuple):
+    """A need with what else lists of needs use of its connection."""
+
+    need: Need
+    row_id: int
+    display_name: str | None
+    username: str | None
+
+    def has_text(self, text: str | None) -> bool:
+        """Return True if the text is part of its id, display name or user name, whatever the case."""
+        names = self.need.connection, self.display_name or "", self.username or ""
+        return not text or any(text.casefold() in each.casefold() for each in names)
+
+
+def needs(
+    conn: Connection, config: Config, reader: Reader, *, within: timedelta, filters: ConnectionFilter = EVERY
+) -> list[Needed]:
+    """Return the connections to reconnect now or within this time, in no order.
+
+    The database selects them by their stored state; connections that time has changed since are read individually.
+    """
+    chosen, now = resolve_labels(conn, filters, config), reader.now
+    places = ConnectionFilter(sources=chosen.sources, platforms=chosen.platforms, stored_labels=chosen.stored_labels)
+    found = list(_stored_needs(conn, config, places, now=now, until=now + within))
+    changed = connection_queries.changed_by_time(now)
+    for view in map(reader.view, connection_queries.list_connections(conn, places, worst_first=False, only=changed)):
+        state, info = view.row.state, provider_info(view.row.provider)
+        group, source = group_of(view.labels, config.group_by), view.row.source
+        need = need_of(state, connection=view.id, source=source, provider=info, now=now, within=within, group=group)
+        if need is not None:
+            found.append(Needed(need, view.row.id, state.snapshot.display_name, state.snapshot.username))
+    return [each for each in found if chosen.matches_status(each.need.status)]
+
+
+def _stored_needs(
+    conn: Connection, config: Config, places: ConnectionFilter, *, now: datetime, until: datetime
+) -> Iterator[Needed]:
+    own = {source.name: group_of(source.labels, config.group_by) for source in config.sources}
+    groups = {key: group_of(labels.values, config.group_by) for key, labels in label_sets.all_sets(conn).items()}
+    for row in connection_pages.reconnects(conn, places, now=now, until=until):
+        need = Need(
+            connection=row.public_id,
+            source=row.source,
+            platform=row.platform,
+            label=row.display_name or row.username or row.external_id,
+            status=row.status,
+            by=row.by,
+            group=own.get(row.source, "") if row.label_set is None else groups.get(row.label_set, ""),
+        )
+        yield Needed(need, row.id, row.display_name, row.username)
+
+
 def forecast(
     conn: Connection, config: Config, *, now: datetime, within: timedelta, filters: ConnectionFilter = EVERY
 ) -> list[ReconnectBatchView]:
     """Return the reconnects needed now or within this time, as batches: failed connections first, then by date."""
-    chosen = resolve_labels(conn, filters, config)
+    reader = forecast_reader(conn, config, now)
+    found = needs(conn, config, reader, within=within, filters=filters)
+    rows = {each.need.connection: each.row_id for each in found}
+    return batch_views(conn, config, reader, reconnect_batches(each.need for each in found), rows=rows)
+
+
+def forecast_reader(conn: Connection, config: Config, now: datetime) -> Reader:
+    """Return the reader of connections at this time."""
     known = {row.name: row for row in sources.all_sources(conn)}
-    reader = Reader(config, known, now=now, suppressions=Suppressions.read(conn, now))
-    rows = connection_queries.list_connections(
-        conn,
-        ConnectionFilter(sources=chosen.sources, platforms=chosen.platforms, stored_labels=chosen.stored_labels),
-        worst_first=False,
-        only=connection_queries.needing_attention_by(now, now + within),
-    )
-    views: dict[str, ConnectionView] = {}
-    needs = []
-    for view in map(reader.view, rows):
-        info = provider_info(view.row.provider)
-        need = need_of(
-            view.row.state,
-            connection=view.id,
-            source=view.row.source,
-            provider=info,
-            now=now,
-            within=within,
-            group=group_of(view.labels, config.group_by),
-        )
-        if need is not None and chosen.matches_status(need.status):
-            needs.append(need)
-            views[view.id] = view
+    return Reader(config, known, now=now, suppressions=Suppressions.read(conn, now))
+
+
+def views_of(conn: Connection, reader: Reader, ids: Iterable[int]) -> dict[str, ConnectionView]:
+    """Return the connections with these row ids by public id."""
+    return {view.id: view for view in map(reader.view, connection_queries.get_connections(conn, ids))}
+
+
+def batch_views(
+    conn: Connection,
+    config: Config,
+    reader: Reader,
+    batches: Iterable[ReconnectBatch],
+    *,
+    rows: Mapping[str, int],
+    most: int | None = None,
+) -> list[ReconnectBatchView]:
+    """Return batches with their connections, at most the `most` first of each. `rows` are the row ids by public id."""
+    shown = [(batch, [need.connection for need in batch.needs[:most]]) for batch in batches]
+    views = views_of(conn, reader, [rows[each] for _, ids in shown for each in ids])
     links = {source.name: source.dashboard_url for source in config.sources}
-    return [_batch_view(batch, views, links.get(batch.source)) for batch in reconnect_batches(needs)]
-
-
-def _batch_view(batch: ReconnectBatch, views: Mapping[str, ConnectionView], link: str | None) -> ReconnectBatchView:
-    there = tuple(views[need.connection] for need in batch.needs)
-    return ReconnectBatchView(batch=batch, provider=there[0].row.provider, link=link, connections=there)
+    return [
+        ReconnectBatchView(
+            batch=batch,
+            provider=views[ids[0]].row.provider,
+            link=links.get(batch.source),
+            connections=tuple(views[each] for each in ids),
+        )
+        for batch, ids in shown
+    ]

@@ -6,7 +6,7 @@ A page can have fewer rows than requested and still have a next one; only the la
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote, unquote
@@ -14,10 +14,11 @@ from urllib.parse import quote, unquote
 from monitor.config import Config
 from monitor.domain import Status, utc_text
 from monitor.domain.filters import ConnectionFilter
-from monitor.store import Connection, alerts, connection_pages, connection_queries, history, outbox, sources
+from monitor.domain.rules.forecast import ReconnectBatch, reconnect_batches
+from monitor.store import Connection, alerts, connection_conditions, connection_pages, history, outbox, sources
 from monitor.views.alerts import AlertView, limited
 from monitor.views.connections import ConnectionView, Reader, Suppressions
-from monitor.views.forecast import ReconnectBatchView, forecast
+from monitor.views.forecast import Needed, batch_views, forecast_reader, needs
 from monitor.views.history import EventView
 from monitor.views.json_types import Shaped, listing
 from monitor.views.label_filter import resolve_labels
@@ -84,7 +85,7 @@ def connection_page(conn: Connection, config: Config, request: PageRequest, *, n
     """Return connections with the clock applied. The cursor is a number."""
     known = {row.name: row for row in sources.all_sources(conn)}
     reader = Reader(config, known, now=now, suppressions=Suppressions.read(conn, now))
-    filters = resolve_labels(conn, request.filters, config)
+    filters = connection_conditions.resolve_text(conn, resolve_labels(conn, request.filters, config))
     rows = connection_pages.connections_after(conn, filters, after=int(request.cursor or 0), now=now, limit=request.limit)
     views = [view for view in map(reader.view, rows) if filters.matches_status(view.status)]
     first = request.cursor is None
@@ -160,15 +161,18 @@ def forecast_page(conn: Connection, config: Config, request: PageRequest, *, now
     The cursor is a severity, microseconds since 1970, a source and a quoted platform, with dots in between; then a slash and the
     quoted group.
     """
-    filters = connection_queries.with_current_id(conn, request.filters)
-    found = forecast(conn, config, now=now, within=within, filters=filters)
+    filters, reader = connection_conditions.with_current_id(conn, request.filters), forecast_reader(conn, config, now)
+    needed = {each.need.connection: each for each in needs(conn, config, reader, within=within, filters=filters)}
+    found: Sequence[ReconnectBatch] = reconnect_batches(each.need for each in needed.values())
     if filters.text or filters.connection is not None:
-        found = [batch for batch in found if any(_matches(view, filters) for view in batch.connections)]
+        found = [batch for batch in found if any(_matches(needed[need.connection], filters) for need in batch.needs)]
     if request.cursor is not None:
         behind = _parse_place(request.cursor)
         found = [batch for batch in found if _place(batch) > behind]
-    views = [replace(view, connections=view.connections[:MOST_IN_BATCH]) for view in found[: request.limit]]
-    following = _place_text(_place(views[-1])) if len(found) > request.limit else None
+    page = found[: request.limit]
+    rows = {key: each.row_id for key, each in needed.items()}
+    views = batch_views(conn, config, reader, page, rows=rows, most=MOST_IN_BATCH)
+    following = _place_text(_place(page[-1])) if len(found) > request.limit else None
     return Page(name="forecast", items=views, next=following, now=now)
 
 
@@ -176,8 +180,7 @@ Place = tuple[int, int, str, str, str]
 """The sort key of a batch, in the order of rules.forecast.reconnect_batches."""
 
 
-def _place(view: ReconnectBatchView) -> Place:
-    batch = view.batch
+def _place(batch: ReconnectBatch) -> Place:
     severity = -batch.worst.rank if batch.overdue else 0
     return severity, (batch.first - _EPOCH) // timedelta(microseconds=1), batch.source, batch.platform, batch.group
 
@@ -192,8 +195,5 @@ def _parse_place(text: str) -> Place:
     return -int(severity), int(at), source, unquote(platform), unquote(group)
 
 
-def _matches(view: ConnectionView, filters: ConnectionFilter) -> bool:
-    if filters.connection is not None and view.id != filters.connection:
-        return False
-    texts = (view.id, view.snapshot.display_name or "", view.snapshot.username or "")
-    return not filters.text or any(filters.text.casefold() in text.casefold() for text in texts)
+def _matches(needed: Needed, filters: ConnectionFilter) -> bool:
+    return filters.connection in (None, needed.need.connection) and needed.has_text(filters.text)

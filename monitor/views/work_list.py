@@ -17,7 +17,7 @@ from monitor.domain.rules.globs import escape
 from monitor.domain.rules.labels import group_of
 from monitor.store import Connection, connection_pages, connection_queries, label_sets
 from monitor.store.connection_pages import Order
-from monitor.store.connection_queries import AttentionGroup
+from monitor.store.connection_queries import AttentionGroup, GroupCount
 from monitor.views.connections import ConnectionView, Reader
 from monitor.views.status import NEVER
 
@@ -108,7 +108,9 @@ def _card(
 ) -> Card | None:
     platforms = tuple(dict.fromkeys(each.platform for each in sorted(parts, key=lambda each: (_first(each), each.platform))))
     filters = replace(selection, sources=[key.source], platforms=platforms, statuses=[key.status])
-    views = tuple(map(reader.view, connection_pages.list_page(conn, filters, order=Order.EXPIRY, limit=NAMED)))
+    counted = [GroupCount(each.source, each.platform, each.status, each.number) for each in parts]
+    rows = connection_pages.list_page(conn, filters, order=Order.EXPIRY, limit=NAMED, counted=counted)
+    views = tuple(map(reader.view, rows))
     if not views:
         return None
     provider, number = views[0].row.provider, sum(each.number for each in parts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from html import escape
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -27,7 +28,7 @@ from monitor.notify.messages.alert_text import Wording, item_of
 from monitor.store import Connection, alerts, connection_pages, sources
 from monitor.views import pages
 from monitor.views.connections import ConnectionView, Reader
-from monitor.views.forecast import Expiry, upcoming_expiries
+from monitor.views.forecast import MOST, Expiry, upcoming_expiries
 from monitor.views.label_filter import resolve_labels
 from monitor.views.pages import ConnectionPage, PageRequest
 from monitor.web import query_params
@@ -180,8 +181,14 @@ def calendar(expiries: Iterable[Expiry], *, timezone: str) -> bytes:
     found.add("refresh-interval", _REFRESH, parameters={"VALUE": "DURATION"})
     found.add("x-published-ttl", "PT1H")
     # Entries are serialized one by one: a thousand of them in memory would lengthen the garbage collector's pauses.
-    entries = b"".join(_event(expiry, timezone).to_ical() for expiry in expiries) or _UTC
+    entries = b"".join(_entry_of(expiry, timezone) for expiry in expiries) or _UTC
     return bytes(found.to_ical()).removesuffix(_END) + entries + _END
+
+
+@lru_cache(maxsize=MOST)
+def _entry_of(expiry: Expiry, timezone: str) -> bytes:
+    """Return the text of an entry: writing it takes far longer than reading its data, and few of them change."""
+    return bytes(_event(expiry, timezone).to_ical())
 
 
 def uid_of(connection: str) -> str:

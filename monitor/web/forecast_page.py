@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -15,13 +17,13 @@ from monitor.config import Config
 from monitor.domain.rules.forecast import Need
 from monitor.domain.rules.labels import CLIENT
 from monitor.store import Connection
-from monitor.views.connections import ConnectionView
-from monitor.views.forecast import ReconnectBatchView, forecast
+from monitor.views.connections import ConnectionView, Reader
+from monitor.views.forecast import Needed, forecast_reader, needs, views_of
 from monitor.views.label_filter import labels_in_use
 from monitor.web.auth import visit_of
 from monitor.web.clients_page import label_of
 from monitor.web.pages import show
-from monitor.web.query_params import ListQuery, platform_names, read_query, source_names
+from monitor.web.query_params import platform_names, read_query, source_names
 from monitor.web.site import Site
 
 DAYS = (7, 30, 90)
@@ -36,7 +38,8 @@ class Entry:
 
     view: ConnectionView
     need: Need
-    batch: ReconnectBatchView
+    link: str | None
+    """The address for reconnecting it, None if the source is no longer configured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,15 +67,17 @@ def _context(conn: Connection, config: Config, now: datetime, request: Request) 
     names, platforms = (sorted(found(conn, config, selection)) for found in (source_names, platform_names))
     query = read_query(conn, request, config, sources=names, platforms=platforms)
     days = next((each for each in DAYS if str(each) == request.query_params.get("days")), DAYS[1])
-    entries = _entries(conn, config, query, now=now, within=timedelta(days=days))
+    reader = forecast_reader(conn, config, now)
+    found = needs(conn, config, reader, within=timedelta(days=days), filters=query.filters)
+    found = [each for each in found if each.has_text(query.filters.text)]
     return {
         "query": query,
         "days": days,
         "all_days": DAYS,
-        "groups": _groups(entries[:MOST]),
-        "number": len(entries),
-        "overdue": sum(entry.need.overdue for entry in entries),
-        "more": max(0, len(entries) - MOST),
+        "groups": _groups(_entries(conn, config, reader, found)),
+        "number": len(found),
+        "overdue": sum(each.need.overdue for each in found),
+        "more": max(0, len(found) - MOST),
         "group_by": config.group_by,
         "label_of": label_of if config.group_by == CLIENT else None,
         "source_names": names,
@@ -81,21 +86,12 @@ def _context(conn: Connection, config: Config, now: datetime, request: Request) 
     }
 
 
-def _entries(conn: Connection, config: Config, query: ListQuery, *, now: datetime, within: timedelta) -> list[Entry]:
-    """Return the connections that need to be reconnected, the most urgent first."""
-    batches = forecast(conn, config, now=now, within=within, filters=query.filters)
-    found = [
-        Entry(view=view, need=need, batch=batch)
-        for batch in batches
-        for view, need in zip(batch.connections, batch.batch.needs, strict=True)
-        if _has_text(view, query.filters.text)
-    ]
-    return sorted(found, key=lambda entry: (not entry.need.overdue, entry.need.by, entry.view.id))
-
-
-def _has_text(view: ConnectionView, text: str | None) -> bool:
-    texts = (view.id, view.snapshot.display_name or "", view.snapshot.username or "")
-    return not text or any(text.casefold() in each.casefold() for each in texts)
+def _entries(conn: Connection, config: Config, reader: Reader, found: Iterable[Needed]) -> list[Entry]:
+    """Return the connections that need to be reconnected first, the most urgent first."""
+    first = heapq.nsmallest(MOST, found, key=lambda each: (not each.need.overdue, each.need.by, each.need.connection))
+    views = views_of(conn, reader, [each.row_id for each in first])
+    links = {source.name: source.dashboard_url for source in config.sources}
+    return [Entry(view=views[each.need.connection], need=each.need, link=links.get(each.need.source)) for each in first]
 
 
 def _groups(entries: list[Entry]) -> list[Group]:

@@ -14,11 +14,11 @@ from starlette.requests import Request
 
 from monitor.config import Config
 from monitor.domain import Severity, SourceStatus, Status
-from monitor.domain.filters import ConnectionFilter
+from monitor.domain.filters import EVERY, ConnectionFilter
 from monitor.domain.records import replace
 from monitor.domain.rules.labels import CLIENT
 from monitor.domain.timefmt import Times
-from monitor.store import Connection, connection_pages, connection_queries, incidents, sources
+from monitor.store import Connection, connection_conditions, connection_pages, connection_queries, sources
 from monitor.store.connection_pages import ExpiringGroup, Order
 from monitor.store.connection_queries import ConnectionRow, GroupCount, ObservedGroup
 from monitor.views import work_list
@@ -45,6 +45,8 @@ ORDERS = {
 }
 """The orders of the list, as the page names them."""
 _CACHED_PER_COST = 100
+_CACHED_SELECTIONS = 20
+_FEW = 20_000
 _MOST_ACKS = 500
 _MOST_SILENCED = 2_000
 
@@ -85,23 +87,31 @@ class SourceWarning:
 
 
 class CountCache:
-    """A cache of expensive counts: each is kept for a hundred times as long as the query took."""
+    """A cache of expensive counts, by selection: each is kept for a hundred times as long as the query took."""
 
     def __init__(self) -> None:
-        self._until = 0.0
-        self._key: object = None
-        self._groups: list[ExpiringGroup] = []
+        self._kept: dict[object, tuple[float, list[ExpiringGroup]]] = {}
 
-    def expiring(self, conn: Connection, known: Collection[str], *, now: datetime) -> list[ExpiringGroup]:
-        """Return the groups that expire within the timeline. `known` names all sources: a change empties the cache."""
+    def expiring(
+        self, conn: Connection, known: Collection[str], selection: ConnectionFilter = EVERY, *, now: datetime, few: bool = False
+    ) -> list[ExpiringGroup]:
+        """Return the groups that expire within the timeline. `known` names all sources: a change empties the cache.
+
+        `few` is a hint: few connections match.
+        """
         started = time.monotonic()
-        key = tuple(sorted(known))
-        if started >= self._until or key != self._key:
-            until = now + timedelta(days=charts.TIMELINE_DAYS)
-            self._groups = connection_pages.count_expiring(conn, now=now, until=until)
-            self._key, ended = key, time.monotonic()
-            self._until = ended + _CACHED_PER_COST * (ended - started)
-        return self._groups
+        key = tuple(sorted(known)), repr(selection)
+        until, groups = self._kept.pop(key, (started, []))
+        if started >= until:
+            groups = connection_pages.count_expiring(
+                conn, selection, now=now, until=now + timedelta(days=charts.TIMELINE_DAYS), few=few
+            )
+            ended = time.monotonic()
+            until = ended + _CACHED_PER_COST * (ended - started)
+        self._kept[key] = until, groups
+        while len(self._kept) > _CACHED_SELECTIONS:
+            self._kept.pop(next(iter(self._kept)), None)
+        return groups
 
 
 def build(conn: Connection, config: Config, now: datetime, request: Request, cache: CountCache) -> dict[str, Any]:
@@ -114,8 +124,10 @@ def build(conn: Connection, config: Config, now: datetime, request: Request, cac
     platforms = sorted({each.platform for each in everything})
     query = read_query(conn, request, config, sources=names, platforms=platforms).for_stale_data(reader.stale_limits())
     # A filter by status selects rows of the table; all other filters select what the whole page is about.
-    selection = replace(query.filters, statuses=None, read_before=None)
+    selection = connection_conditions.resolve_text(conn, replace(query.filters, statuses=None, read_before=None))
+    query = dataclasses.replace(query, filters=replace(query.filters, text=selection.text, keys=selection.keys))
     counted = connection_queries.count_groups(conn, selection) if query.selects else everything
+    number = sum(each.number for each in counted)
     stale = stale_groups(conn, reader, selection)
     views = source_views(conn, config, now=now, filters=selection, by_status=False)
     query, rows, total = _listed(conn, query, counted)
@@ -131,7 +143,7 @@ def build(conn: Connection, config: Config, now: datetime, request: Request, cac
         "no_channel": not config.channels and not visible.bound_to,
         "no_source": not config.sources and not visible.bound_to,
         "failing_channels": [channel for channel in channels if channel.problem],
-        "timeline": charts.timeline(_expiring(conn, query, selection, known, cache, now=now), now=now),
+        "timeline": charts.timeline(cache.expiring(conn, known, selection, now=now, few=number < _FEW), now=now),
         "by_source": _bars(counted, stale, "source", views),
         "by_platform": _bars(counted, stale, "platform"),
         "query": query,
@@ -193,20 +205,12 @@ def _tiles(summary: Mapping[Status, int], old: Stale) -> Iterator[Tile]:
 def _listed(conn: Connection, query: ListQuery, counted: Iterable[GroupCount]) -> tuple[ListQuery, list[ConnectionRow], int]:
     """Return the query with a page number that exists, the rows of that page, and the total number of rows."""
     filters = query.filters
-    if filters.text:
-        rows, total = connection_pages.search(conn, filters, order=query.order, limit=query.per, offset=query.offset)
-        if total is not None:
-            return query, rows, total
-        numbers = connection_queries.count_by_status(conn, filters)
-    elif filters.read_before is not None:
-        numbers = connection_queries.count_by_status(conn, filters)
-    else:
-        numbers = _summary(
-            each for each in counted if filters.matches(source=each.source, platform=each.platform, status=each.status)
-        )
-    total = sum(numbers.values())
+    if filters.read_before is not None:
+        counted = connection_queries.count_groups(conn, filters)
+    counted = [each for each in counted if filters.matches(source=each.source, platform=each.platform, status=each.status)]
+    total = sum(each.number for each in counted)
     query = dataclasses.replace(query, page=min(query.page, max(1, -(-total // query.per))))
-    rows = connection_pages.list_page(conn, filters, order=query.order, limit=query.per, offset=query.offset, counts=numbers)
+    rows = connection_pages.list_page(conn, filters, order=query.order, limit=query.per, offset=query.offset, counted=counted)
     return query, rows, total
 
 
@@ -217,17 +221,9 @@ def _summary(counted: Iterable[GroupCount]) -> dict[Status, int]:
     return found
 
 
-def _expiring(
-    conn: Connection, query: ListQuery, selection: ConnectionFilter, known: Collection[str], cache: CountCache, *, now: datetime
-) -> list[ExpiringGroup]:
-    if not query.selects:
-        return cache.expiring(conn, known, now=now)
-    return connection_pages.count_expiring(conn, selection, now=now, until=now + timedelta(days=charts.TIMELINE_DAYS))
-
-
 def _acked(conn: Connection, reader: Reader, selection: ConnectionFilter) -> int:
     """Return the number of selected connections with an acknowledgement in force."""
-    rows = connection_queries.list_among(conn, sorted(incidents.all_acks(conn))[:_MOST_ACKS], selection)
+    rows = connection_queries.list_among(conn, sorted(reader.suppressions.acks)[:_MOST_ACKS], selection)
     return sum(reader.view(row).acked for row in rows)
 
 

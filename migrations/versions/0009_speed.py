@@ -1,0 +1,36 @@
+"""Index what lists of connections sort by, so that far pages and neighbours need no sort of all connections."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0009"
+down_revision = "0008"
+branch_labels = None
+depends_on = None
+
+_LIVE = sa.text("retired_at IS NULL")
+_EXPIRY = "coalesce(token_expires_at, expires_at, expires_before, '9999-01-01T00:00:00.000000Z')"
+_NAME = "lower(coalesce(display_name, username, external_id))"
+_FILTERS = ["source", "platform", "label_set", "retired_at"]
+
+
+def _index(name: str, columns: list[str | sa.TextClause], include: list[str] | None = None) -> None:
+    # PostgreSQL reads only the index if it also has the columns of the expression.
+    options: dict[str, Any] = {"postgresql_include": include} if include else {}
+    op.create_index(name, "connections", columns, sqlite_where=_LIVE, postgresql_where=_LIVE, **options)
+
+
+def upgrade() -> None:
+    dates = ["token_expires_at", "expires_at", "expires_before"]
+    _index("ix_connections_by_expiry", [sa.text(_EXPIRY), "id", *_FILTERS], dates)
+    _index("ix_connections_by_since", [sa.text("since DESC"), "id", *_FILTERS])
+    _index("ix_connections_by_name", [sa.text(_NAME), "id", *_FILTERS], ["display_name", "username", "external_id"])
+
+
+def downgrade() -> None:
+    for order in ("name", "since", "expiry"):
+        op.drop_index(f"ix_connections_by_{order}", "connections")
