@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from itertools import groupby
+from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import ColumnElement, select, update
 
+from monitor.config.load import load
 from monitor.domain import ConnectionState, DeliveryState, Refresh, Status, provider_info
 from monitor.domain.filters import ConnectionFilter
+from monitor.domain.records import replace
 from monitor.domain.rules.forecast import need_of
 from monitor.domain.rules.labels import ConnectionLabels
-from monitor.store import Store, alerts, connection_pages, connection_queries, connections, label_sets
+from monitor.store import Store, alerts, connection_conditions, connection_pages, connection_queries, connections, label_sets
 from monitor.store import schema as tables
 from monitor.store.alerts import WantedAlerts
 from monitor.store.connection_pages import Order
 from monitor.store.connection_queries import ConnectionRow
+from monitor.views.forecast import forecast_reader, needs
 from tests.support.command_line import add_source
 from tests.support.factories import NOW, make_snapshot, make_state
 from tests.support.web_world import KINDS, fill
@@ -232,3 +237,93 @@ def test_alerts_are_paged_and_filtered(store: Store) -> None:
             assert alerts.count_matching(conn, filters) == expected
             assert len(alerts.list_page(conn, filters, limit=100)) == expected
         assert "linkedin" in alerts.known_platforms(conn)
+
+
+@pytest.mark.parametrize("order", [Order.CLIENT, Order.PLATFORM, Order.SOURCE])
+def test_pages_of_many_small_groups_hold_everything_once_and_in_order(store: Store, order: Order) -> None:
+    fill(store, NOW)
+    with store.begin_write() as conn:
+        keys = [label_sets.key_of(ConnectionLabels({"client": name}, named_by_service=False)) for name in ("b", "A", "a", "C")]
+        ids = label_sets.ids_of(conn, keys)
+        for number, row in enumerate(list(connection_queries.list_connections(conn))):
+            key = None if number % 5 == 0 else ids[keys[number % len(keys)]]
+            conn.execute(update(tables.connections).where(tables.connections.c.id == row.id).values(label_set=key))
+    rows = {row.public_id: row for row in rows_of(store)}
+
+    def lead(row: ConnectionRow) -> object:
+        client = (row.labels or {}).get("client")
+        by_order = {Order.CLIENT: (client is None, (client or "").lower()), Order.PLATFORM: row.state.snapshot.platform}
+        return by_order.get(order, row.source)
+
+    def place(row: ConnectionRow) -> tuple[object, ...]:
+        state = row.state
+        by = state.token.expires_at or state.snapshot.expires_at or state.snapshot.expires_before
+        return lead(row), -state.verdict.status.rank, by is None, by or NOW, row.id
+
+    expected = sorted(rows, key=lambda name: place(rows[name]))  # type: ignore[arg-type,return-value]
+    for limit in (1, 3, 20, 500):
+        offsets = range(0, len(expected), limit)
+        assert [
+            name for at in offsets for name in page(store, ConnectionFilter(), order=order, limit=limit, offset=at)
+        ] == expected
+
+
+@pytest.mark.parametrize(
+    "key", [tables.by_expiry, tables.connections.c.since.desc(), tables.by_name], ids=["expiry", "since", "name"]
+)
+def test_lists_are_read_in_the_order_of_an_index(store: Store, key: ColumnElement[Any]) -> None:
+    fill(store, NOW)
+    filters = ConnectionFilter(sources=["agency"], platforms=["linkedin"])
+    with store.begin_read() as conn:
+        where = connection_conditions.conditions(conn, filters, in_order=True)
+        query = (
+            select(tables.connections.c.id).where(*connection_conditions.live(), *where).order_by(key, tables.connections.c.id)
+        )
+        text = str(query.limit(5).compile(dialect=conn.dialect, compile_kwargs={"literal_binds": True})).replace("%", "%%")
+        if conn.dialect.name != "sqlite":
+            conn.exec_driver_sql("SET LOCAL enable_seqscan = off")
+            conn.exec_driver_sql("SET LOCAL enable_bitmapscan = off")
+        explain = "EXPLAIN QUERY PLAN" if conn.dialect.name == "sqlite" else "EXPLAIN"
+        plan = str(conn.exec_driver_sql(f"{explain} {text}").all())
+    assert "ix_connections_by_" in plan
+    assert "TEMP B-TREE" not in plan
+    assert "Sort" not in plan
+
+
+@pytest.mark.parametrize("text", ["nORDlicht", "agency/", "%", "nothing like it"])
+def test_a_text_is_resolved_to_the_connections_that_have_it(store: Store, text: str) -> None:
+    fill(store, NOW)
+    filters = ConnectionFilter(text=text, statuses=[Status.EXPIRED])
+    with store.begin_read() as conn:
+        resolved = connection_conditions.resolve_text(conn, filters)
+        assert resolved.text is None
+        assert resolved.statuses == [Status.EXPIRED]
+        every = [
+            connection_pages.list_page(conn, replace(each, statuses=None), order=Order.NAME, limit=500)
+            for each in (filters, resolved)
+        ]
+    assert every[0] == every[1]
+    assert page(store, filters) == page(store, resolved)
+
+
+def test_needs_are_those_of_every_connection_with_the_clock_applied(store: Store, tmp_path: Path) -> None:
+    fill(store, NOW)
+    path = tmp_path / "config.toml"
+    path.touch(mode=0o600)
+    path.write_text(
+        "".join(f'[[sources]]\nname = "{name}"\nprovider = "{KINDS[name]}"\napi_key = "key-of-{name}"\n' for name in SOURCES)
+    )
+    config = load(path, {"HOME": str(tmp_path)}).config
+    for later in (timedelta(0), timedelta(days=9), timedelta(days=200)):
+        with store.begin_read() as conn:
+            reader = forecast_reader(conn, config, NOW + later)
+            found = {each.need for each in needs(conn, config, reader, within=timedelta(days=60))}
+            expected = set()
+            for view in map(reader.view, connection_queries.list_connections(conn)):
+                info = provider_info(view.row.provider)
+                source, now = view.row.source, NOW + later
+                expected.add(
+                    need_of(view.row.state, connection=view.id, source=source, provider=info, now=now, within=timedelta(days=60))
+                )
+        assert found == expected - {None}
+        assert found
