@@ -260,7 +260,7 @@ def test_pages_of_many_small_groups_hold_everything_once_and_in_order(store: Sto
         by = state.token.expires_at or state.snapshot.expires_at or state.snapshot.expires_before
         return lead(row), -state.verdict.status.rank, by is None, by or NOW, row.id
 
-    expected = sorted(rows, key=lambda name: place(rows[name]))  # type: ignore[arg-type,return-value]
+    expected = sorted(rows, key=lambda name: place(rows[name]))
     for limit in (1, 3, 20, 500):
         offsets = range(0, len(expected), limit)
         assert [
