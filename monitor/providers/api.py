@@ -28,7 +28,7 @@ from monitor.domain.records import Record
 from monitor.providers import payload
 from monitor.providers.http import USER_AGENT, HttpSessions, exchange
 from monitor.providers.rate_limit import DEFAULT_WAIT, RequestBudget, http_date, retry_after
-from monitor.providers.route import Route, header_lines
+from monitor.providers.route import ApiRoute, header_lines
 from monitor.providers.transport import SUCCESS, Bounds, HttpResponse
 
 _REDACTED = b"<secret>"
@@ -181,7 +181,7 @@ class Api:
         return await self._follow(request, answer, bounds)
 
     @cached_property
-    def _route(self) -> Route:
+    def _route(self) -> ApiRoute:
         """The way to the base URL."""
         proxy = self._source.proxy
         try:

@@ -24,7 +24,7 @@ from monitor import __version__
 from monitor.domain.errors import ConfigError, ProviderError, ProviderUnreachable
 from monitor.providers.base import HttpLimits
 from monitor.providers.resolver import SystemResolver
-from monitor.providers.route import Route
+from monitor.providers.route import ApiRoute
 from monitor.providers.transport import TRANSPORT_FAULTS, Bounds, HttpResponse, read_capped, read_response, to_provider_error
 
 USER_AGENT = f"token-expiry-monitor/{__version__}"
@@ -44,7 +44,7 @@ class HttpSessions:
         self._env = os.environ if env is None else env
         self._transports: dict[tuple[Path | None, str | None], AiohttpTransport] = {}
         self._resolver = SystemResolver()
-        self._routes: dict[tuple[str, Path | None, str | None], Route] = {}
+        self._routes: dict[tuple[str, Path | None, str | None], ApiRoute] = {}
         self._known: dict[tuple[str, Path | None, str | None], AiohttpTransport] = {}
         """Transports by the arguments of transport(): probes need not read the environment again."""
 
@@ -79,11 +79,11 @@ class HttpSessions:
         self._known[arguments] = self._transports[key]
         return self._transports[key]
 
-    def route(self, base_url: str, *, ca_file: Path | None, proxy: str | None) -> Route:
-        """Return the way to a base URL. Raises as transport() and Route do."""
+    def route(self, base_url: str, *, ca_file: Path | None, proxy: str | None) -> ApiRoute:
+        """Return the way to a base URL. Raises as transport() and ApiRoute do."""
         arguments = (base_url, ca_file, proxy)
         if arguments not in self._routes:
-            self._routes[arguments] = Route(self.transport(base_url, ca_file=ca_file, proxy=proxy), base_url)
+            self._routes[arguments] = ApiRoute(self.transport(base_url, ca_file=ca_file, proxy=proxy), base_url)
         return self._routes[arguments]
 
     def _proxy_from_env(self, base_url: str) -> str | None:

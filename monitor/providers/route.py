@@ -29,7 +29,7 @@ _OF_EMPTY_BODY = {"POST": "Content-Length: 0\r\nContent-Type: application/octet-
 """Headers by method."""
 
 
-class Route:
+class ApiRoute:
     """The way to one base URL. Sources share it. Create it within the event loop that sends the requests."""
 
     def __init__(self, transport: AiohttpTransport, base_url: str) -> None:
