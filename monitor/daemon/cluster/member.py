@@ -171,7 +171,7 @@ class ClusterMember:
             log.exception("cluster.fault")
 
     async def _report(self) -> None:
-        """DaemonReport the state, renew the leases, and decide the next state."""
+        """Report the state, renew the leases, and decide the next state."""
         report = DaemonReport(
             id=self.id,
             host=socket.gethostname(),

@@ -26,7 +26,7 @@ WHY = "A newer version has migrated the database: upgrade this daemon and start 
 
 
 async def await_upgrade(config: Config, *, notify: Notify, signals: SignalQueue) -> None:
-    """DaemonReport the reason to the other daemons and to systemd until a stop signal arrives. Raises StopRequested."""
+    """Report the reason to the other daemons and to systemd until a stop signal arrives. Raises StopRequested."""
     log.error("daemon.waiting_for_upgrade", problem=WHY)
     me = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
     leases = Leases(Store(config.database.url.reveal()).server, me=me)
