@@ -104,8 +104,11 @@ class _Converted(TypeDecorator[Any]):
         return None if type(self).read is _Converted.read else self.read
 
 
+_LONGEST = 2**31 - 1
+
+
 class Seconds(_Converted):
-    """A duration in whole seconds, truncated."""
+    """A duration in whole seconds, truncated; one of more than 68 years, which PostgreSQL's integer cannot hold, as 68 years."""
 
     impl = Integer
     cache_ok = True
@@ -113,7 +116,7 @@ class Seconds(_Converted):
     @staticmethod
     def write(value: timedelta | None) -> int | None:
         """Return the value for the database."""
-        return None if value is None else int(value.total_seconds())
+        return None if value is None else min(max(int(value.total_seconds()), -_LONGEST), _LONGEST)
 
     @staticmethod
     def read(value: int | None) -> timedelta | None:

@@ -196,6 +196,13 @@ def test_insert_gives_ids_in_the_order_of_the_rows(store: Store) -> None:
     assert more[0] > max(ids)
 
 
+def test_a_duration_that_no_column_can_hold_is_stored_as_the_longest(store: Store) -> None:
+    state = make_state()
+    (key,) = add(store, replace(state, token=replace(state.token, renewal_gap=100 * 365 * DAY, renewal_left=-100 * 365 * DAY)))
+    token = loaded(store, key)[key].token
+    assert (token.renewal_gap, token.renewal_left) == (timedelta(seconds=2**31 - 1), -timedelta(seconds=2**31 - 1))
+
+
 def test_insert_of_nothing_does_nothing(store: Store) -> None:
     assert add(store) == []
 
