@@ -269,8 +269,10 @@ def million(bench: Bench) -> None:
                 "peak": figure([max(machine.peak_mb(each.pid) for each in (planner, worker))], "MB"),
             }
             bench.add("cluster-million", case="a round of unchanged polls", database=KIND, figures=figures)
-            pages = figure((_page(port) for _ in range(max(bench.plan.requests // 3, 3))), "ms")
-            bench.add("cluster-million", case="status page", database=KIND, figures={"took_page": pages})
+            pages = [_served(bench, planner, port) for _ in range(max(bench.plan.requests // 3, 3))]
+            measured = zip(("took_page", "page_cpu", "page_postgresql"), zip(*pages, strict=True), strict=True)
+            figures = {name: figure(found, "ms") for name, found in measured}
+            bench.add("cluster-million", case="status page", database=KIND, figures=figures)
     bench.databases.drop(database)
 
 
@@ -345,6 +347,13 @@ def _planning(bench: Bench, planner: Daemon, worker: Daemon, seconds: float) -> 
         "postgresql_share": figure([(bench.databases.server_cpu() - server) / took * 100], "%"),
         "resident": figure([max(machine.resident_mb(each.pid) for each in (planner, worker))], "MB"),
     }
+
+
+def _served(bench: Bench, daemon: Daemon, port: int) -> tuple[float, float, float]:
+    """Return the milliseconds of the status page, of the daemon's CPU and of PostgreSQL's."""
+    cpu, server = machine.cpu_seconds(daemon.pid), bench.databases.server_cpu()
+    took = _page(port)
+    return took, (machine.cpu_seconds(daemon.pid) - cpu) * 1000, (bench.databases.server_cpu() - server) * 1000
 
 
 def _page(port: int) -> float:
