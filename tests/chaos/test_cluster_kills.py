@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 KILLS = 20
 
 
-def test_P40_P01_daemons_of_a_cluster_are_killed_and_the_others_do_their_work(
+def test_P45_daemons_of_a_cluster_are_killed_and_the_others_do_their_work(
     tmp_path: Path, new_postgres: Callable[[], str]
 ) -> None:
     found, running = run_cluster_kills(tmp_path, new_postgres(), kills=KILLS, seed=random.randrange(1_000_000))

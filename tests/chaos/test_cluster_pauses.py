@@ -131,7 +131,7 @@ def _is_writing(daemons: Pair) -> bool:
     return bool(set.intersection(*seen))
 
 
-def test_a_daemon_that_was_stopped_goes_on_without_its_old_leases(tmp_path: Path, new_postgres: Callable[[], str]) -> None:
+def test_P46_a_daemon_that_was_stopped_goes_on_without_its_old_leases(tmp_path: Path, new_postgres: Callable[[], str]) -> None:
     with pair(tmp_path, new_postgres()) as daemons:
         daemons.turn(seconds=3)
         held = stop_in_the_middle(daemons)
@@ -156,7 +156,7 @@ def test_a_daemon_that_was_stopped_goes_on_without_its_old_leases(tmp_path: Path
 
 
 @pytest.mark.parametrize("how", ["close", "silence"])
-def test_a_daemon_without_the_database_stops_asking_within_fifteen_seconds(
+def test_P47_a_daemon_without_the_database_stops_asking_within_fifteen_seconds(
     how: str, tmp_path: Path, new_postgres: Callable[[], str]
 ) -> None:
     database = new_postgres()
