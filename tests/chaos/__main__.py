@@ -1,4 +1,7 @@
-"""make chaos: a thousand random kills on each database, and a kill at every system call of one cycle. Takes about an hour."""
+"""make chaos: a thousand random kills on each database, a kill at every system call of one cycle, and 200 in a cluster.
+
+Takes about an hour and a half.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.chaos.cluster_kills import DAEMONS, WORKERS, run_cluster_kills
 from tests.chaos.random_kills import run_kills
 from tests.chaos.system_calls import rehearsal
 from tests.support import postgres
@@ -21,6 +25,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=1000, help="random kills on each database (default 1000, 0 for none)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--database", choices=["sqlite", "postgresql"], action="append", help="default: both")
+    parser.add_argument("--cluster-kills", type=int, default=200, help="random kills in a cluster (default 200, 0 for none)")
     parser.add_argument("--every-call", action=argparse.BooleanOptionalAction, default=True, help="the exhaustive run")
     wanted = parser.parse_args()
     bad = 0
@@ -29,6 +34,8 @@ def main() -> int:
             bad += _random_kills(kind, kills=wanted.kills, seed=wanted.seed)
         if wanted.every_call:
             bad += _every_call(kind)
+        if wanted.cluster_kills and kind == "postgresql":
+            bad += _cluster_kills(kills=wanted.cluster_kills, seed=wanted.seed)
     return 1 if bad else 0
 
 
@@ -39,6 +46,22 @@ def _random_kills(kind: str, *, kills: int, seed: int) -> int:
     _print(
         f"{kind}: {kills} random kills in {time.monotonic() - begun:.0f} s: {found.transitions} transitions, "
         f"{found.alerts} alerts in {found.posts} messages, {found.repeats} repeats, {len(found.violations)} violations"
+    )
+    for violation in found.violations[:20]:
+        _print(f"  {violation}")
+    return len(found.violations)
+
+
+def _cluster_kills(*, kills: int, seed: int) -> int:
+    begun = time.monotonic()
+    with _place("postgresql") as (folder, database):
+        found, cluster = run_cluster_kills(folder, database, kills=kills, seed=seed)
+    away = cluster.planner_away
+    _print(
+        f"cluster: {len(cluster.kills)} random kills of {DAEMONS} daemons with {WORKERS} workers in "
+        f"{time.monotonic() - begun:.0f} s: {found.transitions} transitions, {found.alerts} alerts in {found.posts} messages, "
+        f"{found.repeats} repeats, {len(away)} kills of the planner, which was back after {max(away, default=0):.0f} s at most, "
+        f"{len(found.violations)} violations"
     )
     for violation in found.violations[:20]:
         _print(f"  {violation}")

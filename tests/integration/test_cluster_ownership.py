@@ -115,7 +115,7 @@ async def test_a_release_that_waits_for_another_unit_leaves_that_unit_its_lease(
     assert await two.ownership.take(["a"]) == set()
 
 
-async def test_work_stops_when_the_leases_were_not_renewed_for_fifteen_seconds(
+async def test_P47_work_stops_when_the_leases_were_not_renewed_for_fifteen_seconds(
     database: Store, daemons: tuple[Daemon, Daemon]
 ) -> None:
     one, _ = daemons
@@ -136,7 +136,7 @@ async def test_work_stops_when_the_leases_were_not_renewed_for_fifteen_seconds(
     one.ownership.guard("a")
 
 
-async def test_a_renewal_counts_from_its_beginning(daemons: tuple[Daemon, Daemon]) -> None:
+async def test_P46_a_renewal_counts_from_its_beginning(daemons: tuple[Daemon, Daemon]) -> None:
     """The process was stopped after it sent the renewal: the answer shows nothing about the present."""
     one, _ = daemons
     await one.ownership.take(["a"])
@@ -153,7 +153,7 @@ async def test_a_renewal_counts_from_its_beginning(daemons: tuple[Daemon, Daemon
     one.ownership.guard("a")
 
 
-async def test_leases_whose_answer_came_too_late_are_not_used(database: Store, daemons: tuple[Daemon, Daemon]) -> None:
+async def test_P46_leases_whose_answer_came_too_late_are_not_used(database: Store, daemons: tuple[Daemon, Daemon]) -> None:
     """The process was stopped after it took them, for longer than they last."""
     one, two = daemons
     busy = threading.Event()
@@ -170,7 +170,7 @@ async def test_leases_whose_answer_came_too_late_are_not_used(database: Store, d
     assert await two.ownership.take(["a"]) == {"a"}
 
 
-async def test_a_lost_lease_is_lost_until_all_work_on_its_basis_has_ended(
+async def test_P46_a_lost_lease_is_lost_until_all_work_on_its_basis_has_ended(
     database: Store, daemons: tuple[Daemon, Daemon]
 ) -> None:
     """A poll that was read under the old lease must not be stored under a newer one: another daemon has stored newer ones."""

@@ -129,7 +129,7 @@ async def test_polls_come_before_probes(database: Store) -> None:
     assert [kind for kind, _, _ in units.ran[:5]] == ["polls"] * 5
 
 
-async def test_units_of_a_daemon_that_was_killed_are_dropped(database: Store) -> None:
+async def test_P45_units_of_a_daemon_that_was_killed_are_dropped(database: Store) -> None:
     async with opened(database, Units()) as planner:
         [lost] = await planner.defer([unit()])
         with database.begin_write() as conn:  # as a worker takes it that is killed then: it reports nothing more

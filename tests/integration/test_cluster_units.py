@@ -259,7 +259,9 @@ async def test_a_unit_that_is_cancelled_keeps_no_lease(members: Members) -> None
     assert members.stored() == 1
 
 
-async def test_deliveries_of_a_daemon_that_died_are_sent_by_the_next_one_and_marked(database: Store, clock: ManualClock) -> None:
+async def test_P45_deliveries_of_a_daemon_that_died_are_sent_by_the_next_one_and_marked(
+    database: Store, clock: ManualClock
+) -> None:
     async with WebhookReceiver() as receiver:
         queue(database, numbered(2))
         with database.begin_write() as conn:
@@ -271,7 +273,7 @@ async def test_deliveries_of_a_daemon_that_died_are_sent_by_the_next_one_and_mar
         assert all("may be a repeat" in post.body.decode() for post in receiver.posts)
 
 
-async def test_nothing_is_sent_once_the_lease_of_the_channel_is_lost(database: Store, clock: ManualClock) -> None:
+async def test_P46_nothing_is_sent_once_the_lease_of_the_channel_is_lost(database: Store, clock: ManualClock) -> None:
     async with WebhookReceiver() as receiver:
         queue(database, numbered(3))
         notifier = make_notifier(database, clock, channel(receiver.apprise_url))
