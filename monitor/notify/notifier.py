@@ -87,9 +87,12 @@ class Notifier:
         """Deliver what is due on a channel, at most for about `within`, and return the pause that the next daemon continues with.
 
         Only for the daemon that has the channel's lease: what others were sending is due immediately and may be a repeat.
-        `is_lost` returns True once it has lost the lease; nothing more is sent then. Raises StoreError.
+        `is_lost` returns True once it has lost the lease; nothing more is sent then. A channel that is not configured any more
+        has nothing to deliver. Raises StoreError.
         """
-        worker, now = self._workers[channel], self._clock.now()
+        worker, now = self._workers.get(channel), self._clock.now()
+        if worker is None:
+            return Hold()
         released = await self._store.write(lambda conn: outbox.release_uncertain(conn, now, channel=channel))
         if released:
             log.warning("notifier.uncertain_deliveries", count=released)

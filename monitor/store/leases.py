@@ -129,6 +129,8 @@ class LeaseHold:
     """A lease of any daemon, or what the last holder left for the next one."""
 
     live: bool
+    lapsed: bool
+    """True if its holder has ended, or lost the database, without releasing it."""
     handover: Mapping[str, Any] | None
     age: float
 
@@ -203,12 +205,16 @@ class Leases:
         """Return the live leases of all daemons, and those of channels, live or not."""
         rows = self._execute(
             """
-            SELECT name, until IS NOT NULL AND until > now(), handover, extract(epoch FROM now() - handed_over_at)::float
+            SELECT name, coalesce(until > now(), false), coalesce(until <= now(), false), handover,
+                   extract(epoch FROM now() - handed_over_at)::float
             FROM token_monitor_cluster.leases WHERE until > now() OR name LIKE 'channel:%%'
             """,
             {},
         )
-        return {name: LeaseHold(live=live, handover=handover, age=age or 0.0) for name, live, handover, age in rows}
+        return {
+            name: LeaseHold(live=live, lapsed=lapsed, handover=handover, age=age or 0.0)
+            for name, live, lapsed, handover, age in rows
+        }
 
     def close(self) -> None:
         """Close the connection; the next call opens another one."""

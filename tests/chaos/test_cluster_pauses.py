@@ -188,7 +188,9 @@ def test_a_pause_that_an_api_demands_of_one_daemon_holds_for_all(tmp_path: Path,
         world.recover_source("agency")
         [asker] = {each.daemon for each in cluster_audit.requests(world) if each.source == "agency" and each.at > begun}
         time.sleep(A_MOMENT)
+        started = daemons.made.log().count("daemon.started")
         third = launch(daemons.made, "third")
+        eventually(lambda: daemons.made.log().count("daemon.started") > started, within=wait / 2)
         victim = daemons.worker if asker == "worker" else daemons.planner
         victim.send_signal(signal.SIGKILL)
         survivors = [each for each in (daemons.planner, daemons.worker, third) if each is not victim]

@@ -18,6 +18,7 @@ from monitor.domain.errors import StoreUnavailable
 from monitor.store import Store, cluster_tables, work_queue
 from monitor.store.leases import Leases
 from monitor.store.work_queue import Unit, WorkQueue
+from tests.integration.test_cluster_leases import end_time
 from tests.support.fakes import Passing
 
 DRAIN = timedelta(seconds=2)
@@ -286,6 +287,20 @@ async def test_the_planner_knows_what_others_work_on_and_which_channels_pause(da
     leases.release({"source:b": {"pause": 99}, "channel:ops": {"hold": 60.0}, "channel:mail": {"hold": 0.0}, "channel:sms": None})
     async with opened(database, Units()) as queue, planning(database, queue) as planner:
         assert await planner.busy() == {"source:a", "channel:ops"}
+    leases.close()
+
+
+async def test_P45_channels_whose_daemon_died_or_was_cut_off_are_delivered_to_again(database: Store) -> None:
+    """What was being sent is not due for minutes, so that nothing else would start it."""
+    leases, units = Leases(database.server, me="other"), Units()
+    units.hold.set()
+    leases.acquire(["channel:died", "channel:cut", "channel:live", "channel:done", "source:died"])
+    leases.release({"channel:cut": {"cut": True}, "channel:done": {"hold": 0.0, "down": True}})
+    end_time(database, "channel:died")
+    end_time(database, "source:died")
+    async with opened(database, units) as queue, planning(database, queue), working(queue):
+        await until(lambda: len(units.ran) >= 2)
+    assert {(kind, names) for kind, names, _ in units.ran} == {("deliveries", ("died",)), ("deliveries", ("cut",))}
     leases.close()
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from monitor.config import ChannelConfig
 from monitor.daemon.cluster.host_reach import HostReach
 from monitor.daemon.cluster.ownership import Ownership
 from monitor.daemon.cluster.units import Parts, UnitRunner
@@ -126,9 +127,9 @@ class Members:
 
 
 @asynccontextmanager
-async def member(cycle: Cycle, me: str) -> AsyncIterator[Member]:
-    """A daemon."""
-    store, clock, channels = cycle.store, cycle.clock, cycle.config.channels
+async def member(cycle: Cycle, me: str, *given: ChannelConfig) -> AsyncIterator[Member]:
+    """A daemon, with these channels if any are given."""
+    store, clock, channels = cycle.store, cycle.clock, given or cycle.config.channels
     async with HttpSessions(limits=HttpLimits(retry_wait=0.01)) as sessions:
         refused: list[str] = []
         units = UnitRunner(me=me, store=store, clock=clock, reach=HostReach(), others=lambda: 1, refuse=refused.append)
@@ -271,6 +272,29 @@ async def test_P45_deliveries_of_a_daemon_that_died_are_sent_by_the_next_one_and
         await notifier.deliver("ops", Hold(), is_lost=lambda: False, within=timedelta(seconds=5))
         assert states(database) == {"sent": 2}
         assert all("may be a repeat" in post.body.decode() for post in receiver.posts)
+
+
+async def test_P45_a_delivery_that_was_cut_off_is_left_to_the_next_daemon_as_such(members: Members) -> None:
+    cycle = members.cycle
+    async with WebhookReceiver() as receiver:
+        receiver.reply = WebhookReply(after=3)
+        queue(cycle.store, numbered(1))
+        async with member(cycle, "three", channel(receiver.apprise_url)) as three:
+            delivering = asyncio.create_task(three.units.deliver(["ops"], "c1"))
+            await receiver.wait_for(1)
+            await three.units.drain(timedelta(seconds=0.1))
+            await delivering
+            await three.idle()
+        left = (await members.one.ownership.held())["channel:ops"]
+        assert (left.live, left.lapsed, left.handover) == (False, False, {"cut": True})
+        receiver.reply = WebhookReply()
+        async with member(cycle, "four", channel(receiver.apprise_url)) as four:
+            await four.units.deliver(["ops", "removed"], "c1")
+            await four.idle()
+        held = await members.one.ownership.held()
+        assert {name: each.handover for name, each in held.items()} == {"channel:ops": None, "channel:removed": None}
+        assert states(cycle.store) == {"sent": 1}
+        assert "may be a repeat" in receiver.posts[-1].body.decode()
 
 
 async def test_P46_nothing_is_sent_once_the_lease_of_the_channel_is_lost(database: Store, clock: ManualClock) -> None:

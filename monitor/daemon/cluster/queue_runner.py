@@ -89,10 +89,13 @@ class QueueRunner:
         """Do nothing: each daemon stops its own probes."""
 
     async def _wait_for(self, kind: str, name: str) -> None:
+        await asyncio.shield(self._want(kind, name))
+
+    def _want(self, kind: str, name: str) -> asyncio.Future[None]:
         waiting = self._wanted[kind]
         if name not in waiting:
             waiting[name] = asyncio.get_running_loop().create_future()
-        await asyncio.shield(waiting[name])
+        return waiting[name]
 
     async def _repeat(self, every: timedelta, action: Callable[[], Awaitable[None]]) -> None:
         while True:
@@ -138,7 +141,12 @@ class QueueRunner:
             _finish(self._queued.pop(ended))
 
     async def _drop_lost(self) -> None:
+        """Drop the units of daemons that died, and have what they were sending sent: it is not due for minutes."""
         lost = await self._queue.drop_lost()
+        for name, each in (await self._ownership.held()).items():
+            kind, _, channel = name.partition(":")
+            if kind == "channel" and (each.lapsed or (not each.live and (each.handover or {}).get("cut"))):
+                self._want("deliveries", channel)
         if lost:
             log.warning("planner.units_lost", count=len(lost), advice="A daemon died or lost the database; others do its work.")
 

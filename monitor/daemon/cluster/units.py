@@ -70,6 +70,8 @@ class _Carried:
 
     facts: dict[str, object] = field(default_factory=dict)
     hold: Hold = field(default_factory=Hold)
+    cut: bool = False
+    """True if deliveries of the channel did not end, so that what was being sent is uncertain."""
 
 
 class UnitRunner:
@@ -128,7 +130,8 @@ class UnitRunner:
             return {**(work.budget.handover() if work is not None and work.budget is not None else {}), **carried.facts} or None
         hold = carried.hold
         seconds = 0.0 if hold.until is None else (hold.until - self._clock.now()).total_seconds()
-        return {"hold": seconds, "down": hold.down} if seconds > 0 or hold.down else None
+        left: dict[str, Any] = {"hold": seconds, "down": hold.down} if seconds > 0 or hold.down else {}
+        return {**left, "cut": True} if carried.cut else left or None
 
     def require(self, conn: Connection, source: str) -> None:
         """Raise LeaseLost unless this daemon works on the source: the fence of everything that is recorded about it."""
@@ -206,7 +209,9 @@ class UnitRunner:
         lease = channel_lease(name)
         carried = self._carried.setdefault(lease, _Carried())
         is_lost = lambda: self._leases.is_lost(lease)  # noqa: E731 - a name for the reader
+        carried.cut = True
         carried.hold = await self._used.notifier.deliver(name, carried.hold, is_lost=is_lost, within=DELIVER_WITHIN)
+        carried.cut = False
 
     def _note(self, recorded: Recorded) -> None:
         log_unrouted(recorded)
