@@ -50,11 +50,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str]) -> int:
     """Run the command and return its exit status; a command returns None for 0."""
     with loading():
-        from monitor.cli.commands import build_command
+        from monitor.cli.commands import command_line
 
-        command = build_command(command_name(arguments))
+        app = command_line(command_name(arguments))
     try:
-        status = command(args=arguments, prog_name="token-monitor", standalone_mode=False)
+        status = app(args=arguments, prog_name="token-monitor", standalone_mode=False)
     except (OSError, SystemExit) as raised:
         # typer writes help texts without monitor.cli.output, and exits if the pipe was closed.
         error = raised.__context__ if isinstance(raised, SystemExit) else raised

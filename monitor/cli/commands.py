@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
-from typer.main import get_command
 
 from monitor import __version__
 from monitor.cli.output import echo
-from monitor.cli.parameters import convert_directly
 from monitor.cli.startup import Options
 
 PARTS: Final = {
@@ -55,13 +53,6 @@ def command_line(name: str | None = None) -> typer.Typer:
     return app
 
 
-def build_command(name: str | None = None) -> Any:
-    """Return the program of command_line(), to be called with arguments."""
-    command = get_command(command_line(name))
-    convert_directly(command)
-    return command
-
-
 def _show_version(requested: bool) -> None:
     if requested:
         echo(f"token-monitor {__version__}")
@@ -77,7 +68,6 @@ def begin(
             "--config",
             "-c",
             metavar="PATH",
-            parser=Path,
             help="The configuration file. Default: $TOKEN_MONITOR_CONFIG, ./config.toml or /etc/token-monitor/config.toml.",
         ),
     ] = None,

@@ -19,7 +19,7 @@ SERVICES = ("aiohttp", "httpx", "stamina", "urllib.request", "http.client", "aps
 RARE = ("rich", "dateutil", "jmespath", "resvg_py")
 """For terminals, silences that recur, services that are read by a definition, and charts."""
 
-NOT_IN_A_COMMAND = (*DELIVERY, *MIGRATIONS, *PAGE, *SERVICES, *RARE, "typer._adapters")
+NOT_IN_A_COMMAND = (*DELIVERY, *MIGRATIONS, *PAGE, *SERVICES, *RARE)
 REPORT = (
     "import sys; from monitor.cli import main; main(sys.argv[1:]); "
     "print('loaded:', *sorted(name for name, module in sys.modules.items() if module))"
