@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from pydantic import BaseModel
 
 from monitor.config import database_urls, schema, source_schema, urls
 from monitor.config.definition_schema import DefinitionTable
-from monitor.config.fields import DefaultText, kind_in
+from monitor.config.fields import DefaultText, Kind, kind_in
 from monitor.config.formatting import plain, toml_key, toml_value
 from monitor.config.secrets import HIDDEN, Secret
 from monitor.config.settings import Config, SourceConfig
@@ -112,18 +113,27 @@ def _unsupported(source: SourceConfig) -> set[str]:
 
 def _table(header: str, table: type[BaseModel], settings: Any, *, skip: Any = ()) -> Iterator[str]:
     yield from ("", header)
-    for key, field in table.model_fields.items():
-        kind = kind_in(field)
-        if kind is None or key in skip:
+    for key, kind, default in _documented(table):
+        if key in skip:
             continue
         value = getattr(settings, key)
-        default = next((note.text for note in field.metadata if isinstance(note, DefaultText)), None)
         if default is not None and (value in ((), "", "inherit") or (value is None and '"off"' not in kind.name)):
             yield f"# {key}: {default}"
         elif isinstance(value, Secret):
             yield f"{key} = {toml_value(_URLS.get((table, key), lambda _: HIDDEN)(value.reveal()))}"
         else:
             yield f"{key} = {plain(_written(value), percentage=kind.name == 'percentage')}"
+
+
+@lru_cache
+def _documented(table: type[BaseModel]) -> tuple[tuple[str, Kind, str | None], ...]:
+    """Return the keys of a table that are no tables: with the documented type, and the documentation of the default."""
+    found = ((key, kind_in(field), field.metadata) for key, field in table.model_fields.items())
+    return tuple(
+        (key, kind, next((note.text for note in notes if isinstance(note, DefaultText)), None))
+        for key, kind, notes in found
+        if kind is not None
+    )
 
 
 def _written(value: Any) -> Any:

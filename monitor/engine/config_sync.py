@@ -24,12 +24,13 @@ from monitor.engine.recording import close_without_alert, record_monitor_alert, 
 from monitor.engine.recording.empty_filters import end_empty_filters
 from monitor.engine.recording.labelling import relabel
 from monitor.engine.recording.silent_probes import SWITCHED_OFF, end_silent_probes
-from monitor.engine.recording.unrecognised_statuses import close_removed, record_unrecognised
+from monitor.engine.recording.unrecognised_statuses import close_removed, record_all_unrecognised
 from monitor.store import Connection, connections, incidents, label_sets, maintenance, meta, probes, sources
 
 log = structlog.get_logger(__name__)
 
 _SCHEDULED = "scheduled"
+_SETTINGS = "settings:"
 _TOGETHER = 1000
 """Maximum number of sources in a statement."""
 
@@ -42,11 +43,10 @@ def sync(conn: Connection, config: Config, now: datetime) -> None:
     _apply_renames(conn, config, now)
     reject_new_overlaps(config.sources, maintenance.early_sources(conn))
     sources.sync_sources(conn, [(each.name, each.provider, host_of(each)) for each in config.sources], now)
-    for source in config.sources:
-        _retire_unmonitored_scopes(conn, source, now)
-        _plan_probing(conn, source, now)
-        _apply_settings(conn, source, config.channels, now)
-        record_unrecognised(conn, source, channels=config.channels, now=now)
+    _retire_unmonitored_scopes(conn, config.sources, now)
+    _plan_probing(conn, config.sources, now)
+    _apply_settings(conn, config, now)
+    record_all_unrecognised(conn, config.sources, channels=config.channels, now=now)
     _report_page(conn, config, now)
     close_removed(conn, [source.name for source in config.sources], now)
     limit_due_times(conn, config.sources, now)
@@ -109,8 +109,16 @@ def host_of(source: SourceConfig) -> str:
     return f"{parts.hostname or ''}:{parts.port}" if parts.port else parts.hostname or ""
 
 
-def _retire_unmonitored_scopes(conn: Connection, source: SourceConfig, now: datetime) -> None:
+def _retire_unmonitored_scopes(conn: Connection, configured: Sequence[SourceConfig], now: datetime) -> None:
     """Retire, without an alert, the connections of managed users or workspaces that the configuration no longer names."""
+    known = defaultdict(list)
+    for row in sources.all_scopes(conn):
+        known[row.source].append(row.scope)
+    for source in configured:
+        _retire_scopes(conn, source, known[source.name], now)
+
+
+def _retire_scopes(conn: Connection, source: SourceConfig, known: Sequence[str | None], now: datetime) -> None:
     if source.users == "all" and source.workspaces is None:
         return
     if source.workspaces is not None:
@@ -119,25 +127,27 @@ def _retire_unmonitored_scopes(conn: Connection, source: SourceConfig, now: date
         monitored = {None} if isinstance(source.users, str) else {None, *source.users}
     else:
         return
-    for row in sources.all_scopes(conn, source.name):
-        if row.scope not in monitored:
-            retired = connections.retire_scope(conn, source.name, row.scope, now)
+    for scope in known:
+        if scope not in monitored:
+            retired = connections.retire_scope(conn, source.name, scope, now)
             incidents.close_many(conn, [found.id for found in incidents.find_open(conn, retired).values()], now)
             for subject in (IncidentSubject.MISSING, IncidentSubject.UNREADABLE):
-                close_without_alert(conn, source.name, subject.of(row.scope or ""), now)
-            sources.delete_scope(conn, source.name, row.scope)
+                close_without_alert(conn, source.name, subject.of(scope or ""), now)
+            sources.delete_scope(conn, source.name, scope)
 
 
-def _plan_probing(conn: Connection, source: SourceConfig, now: datetime) -> None:
-    """Plan the probes of every cohort if probing is on, and of none if it is off."""
-    if not source.probes_on_schedule or source.probe_every is None:
-        probes.drop_cohorts(conn, source.name)
-        return
-    due = {
-        cohort: schedule.next_cohort_probe(now, source.probe_every, source=source.name, cohort=cohort, jitter=source.jitter)
-        for cohort in probes.live_cohorts(conn, source.name)
-    }
-    probes.ensure_cohorts(conn, source.name, due)
+def _plan_probing(conn: Connection, configured: Sequence[SourceConfig], now: datetime) -> None:
+    """Plan the probes of every cohort of sources whose probing is on, and of none whose probing is off."""
+    probes.drop_cohorts(conn, [source.name for source in configured if not source.probes_on_schedule])
+    unplanned = probes.unplanned_cohorts(conn)
+    for source in configured:
+        every = source.probe_every
+        if every is not None and source.probes_on_schedule and source.name in unplanned:
+            due = {
+                cohort: schedule.next_cohort_probe(now, every, source=source.name, cohort=cohort, jitter=source.jitter)
+                for cohort in unplanned[source.name]
+            }
+            probes.ensure_cohorts(conn, source.name, due)
 
 
 class _Settings(NamedTuple):
@@ -153,16 +163,28 @@ class _Settings(NamedTuple):
     """scheduled, asked (only by the command `check`) or never."""
 
 
-def _apply_settings(conn: Connection, source: SourceConfig, channels: Sequence[ChannelConfig], now: datetime) -> None:
-    """Have the source's connections polled, judged and reviewed again as far as its settings changed."""
-    key = f"settings:{source.name}"
-    stored = (meta.get(conn, key) or "").split(" ")  # an older version stored fewer
-    before, after = _Settings._make([*stored, "", "", ""][: len(_Settings._fields)]), _settings(source)
-    if connections.has_unlabelled(conn, source.name):
-        relabel(conn, source)
-    if before == after:
-        return
-    meta.set(conn, key, " ".join(after))
+def _apply_settings(conn: Connection, config: Config, now: datetime) -> None:
+    """Have the connections of sources polled, judged and reviewed again as far as their settings changed."""
+    known, unlabelled = meta.all_with(conn, _SETTINGS), connections.unlabelled_sources(conn)
+    for source in config.sources:
+        stored = known.get(_SETTINGS + source.name, "").split(" ")  # an older version stored fewer
+        before, after = _Settings._make([*stored, "", "", ""][: len(_Settings._fields)]), _settings(source)
+        if source.name in unlabelled:
+            relabel(conn, source)
+        if before != after:
+            meta.set(conn, _SETTINGS + source.name, " ".join(after))
+            _apply_changed(conn, source, before, after, channels=config.channels, now=now)
+
+
+def _apply_changed(
+    conn: Connection,
+    source: SourceConfig,
+    before: _Settings,
+    after: _Settings,
+    *,
+    channels: Sequence[ChannelConfig],
+    now: datetime,
+) -> None:
     unprobed = after.probing not in (_SCHEDULED, before.probing)
     if unprobed:
         _forget_probes(conn, source, channels, now)

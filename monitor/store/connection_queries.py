@@ -323,6 +323,12 @@ def count_by_scope(conn: Connection, source: str) -> dict[str | None, int]:
     return {scope or None: number for scope, number in conn.execute(query)}
 
 
+def sources_with_unrecognised(conn: Connection) -> set[str]:
+    """Return the sources with a listed connection whose status is not known."""
+    listed = _c.retired_at.is_(None), _c.missing == 0, _c.word == ReportedStatus.UNRECOGNISED
+    return set(conn.scalars(select(_c.source).where(*listed).distinct()))
+
+
 def count_unrecognised(conn: Connection, source: str, *, limit: int) -> list[tuple[str | None, int]]:
     """Return the unknown statuses that listed connections of a source have, as the provider states them, the most frequent first.
 

@@ -166,10 +166,9 @@ def set_label_sets(conn: Connection, rows: Sequence[tuple[int, int]]) -> None:
     update_many(conn, connections, [{"id": key, "label_set": label_set} for key, label_set in rows])
 
 
-def has_unlabelled(conn: Connection, source: str) -> bool:
-    """Return True if a live connection of a source has no labels yet: an earlier version recorded it."""
-    query = select(_c.id).where(_c.source == source, _c.label_set.is_(None), _c.retired_at.is_(None))
-    return conn.scalars(query.limit(1)).first() is not None
+def unlabelled_sources(conn: Connection) -> set[str]:
+    """Return the sources with a live connection that has no labels yet: an earlier version recorded it."""
+    return set(conn.scalars(select(_c.source).where(_c.label_set.is_(None), _c.retired_at.is_(None)).distinct()))
 
 
 def due_changes(conn: Connection, now: datetime, *, limit: int) -> list[tuple[int, str, ConnectionState]]:

@@ -13,6 +13,12 @@ def get(conn: Connection, key: str) -> str | None:
     return conn.scalars(select(meta.c.value).where(meta.c.key == key)).one_or_none()
 
 
+def all_with(conn: Connection, prefix: str) -> dict[str, str]:
+    """Return the keys that begin with a text, and their values."""
+    query = select(meta.c.key, meta.c.value).where(meta.c.key.startswith(prefix, autoescape=True))
+    return dict(conn.execute(query).all())
+
+
 def set(conn: Connection, key: str, value: str) -> None:  # noqa: A001 - callers write meta.set
     """Set a key, replacing its value."""
     conn.execute(upsert(conn, meta, ["key"], {"value": "value"}), {"key": key, "value": value})

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Select, Text, bindparam, case, delete, func, 
 from monitor.domain import ProbeFinding, ProbeState, ProbeStatus, Severity, Status
 from monitor.domain.rules.silent_probes import SilentGroup
 from monitor.store.schema import cohorts, connections, probe_rollups, sources
-from monitor.store.sql import upsert
+from monitor.store.sql import chunked, upsert
 from monitor.store.types import WordList
 
 _c = connections.c
@@ -93,6 +93,16 @@ def live_cohorts(conn: Connection, source: str) -> list[int]:
     return list(conn.scalars(query.distinct().order_by(_c.cohort)))
 
 
+def unplanned_cohorts(conn: Connection) -> dict[str, list[int]]:
+    """Return, by source, the cohorts that contain a connection and have no plan yet."""
+    planned = (cohorts.c.source == _c.source) & (cohorts.c.cohort == _c.cohort)
+    query = select(_c.source, _c.cohort).outerjoin(cohorts, planned).where(_c.retired_at.is_(None), cohorts.c.cohort.is_(None))
+    found: dict[str, list[int]] = {}
+    for source, cohort in conn.execute(query.distinct()):
+        found.setdefault(source, []).append(cohort)
+    return found
+
+
 def ensure_cohorts(conn: Connection, source: str, planned: Mapping[int, datetime]) -> None:
     """Plan the first probe of cohorts that have no plan yet; planned ones keep their time."""
     rows = [{"source": source, "cohort": cohort, "next_probe_at": at} for cohort, at in planned.items()]
@@ -100,10 +110,12 @@ def ensure_cohorts(conn: Connection, source: str, planned: Mapping[int, datetime
         conn.execute(upsert(conn, cohorts, ["source", "cohort"]), rows)
 
 
-def drop_cohorts(conn: Connection, source: str) -> None:
-    """Delete all planned probes of a source, by cohort and individual."""
-    conn.execute(delete(cohorts).where(cohorts.c.source == source))
-    conn.execute(update(connections).where(_c.source == source, _c.next_probe_at.is_not(None)).values(next_probe_at=None))
+def drop_cohorts(conn: Connection, names: Collection[str]) -> None:
+    """Delete all planned probes of these sources, by cohort and individual."""
+    for chunk in chunked(names):
+        conn.execute(delete(cohorts).where(cohorts.c.source.in_(chunk)))
+        planned = update(connections).where(_c.source.in_(chunk), _c.next_probe_at.is_not(None))
+        conn.execute(planned.values(next_probe_at=None))
 
 
 def cap_next_probes(conn: Connection, names: Collection[str], now: datetime, *, latest: datetime) -> None:

@@ -142,7 +142,7 @@ def test_cohorts_are_planned_once_and_marked_when_probed(store: Store) -> None:
         assert probes.next_probes(conn) == {"agency": NOW + HOUR}
         assert probes.next_probes(conn, only={"agency", "other"}) == {"agency": NOW + HOUR}
         assert probes.next_probes(conn, only={"other"}) == {}
-        probes.drop_cohorts(conn, "agency")
+        probes.drop_cohorts(conn, ["agency"])
         assert probes.next_probes(conn) == {}
 
 
