@@ -83,10 +83,10 @@ def list_page(
     counted: Iterable[GroupCount] | None = None,
 ) -> list[ConnectionRow]:
     """Return one page of the live connections that match. `counted` are the counts of those, if already known."""
-    parts: list[_Part] = []
+    parts: list[_ListPart] = []
     for group in _groups(conn, filters, order, counted):
         if offset < group.number and limit > 0:
-            parts.append(_Part(group, offset, min(limit, group.number - offset)))
+            parts.append(_ListPart(group, offset, min(limit, group.number - offset)))
             limit -= parts[-1].limit
         offset = max(0, offset - group.number)
     ids = [key for part in parts[:1] for key in _ids(conn, filters, order, part)]
@@ -100,7 +100,7 @@ def _rows(conn: Connection, ids: Iterable[int]) -> list[ConnectionRow]:
     return sorted(get_connections(conn, place), key=lambda row: place[row.id])
 
 
-class _Group(NamedTuple):
+class _ListGroup(NamedTuple):
     """Connections that follow each other in a list: an index has their order."""
 
     leads: tuple[Any, ...]
@@ -110,10 +110,10 @@ class _Group(NamedTuple):
     number: int
 
 
-class _Part(NamedTuple):
+class _ListPart(NamedTuple):
     """The rows of a group that a page shows."""
 
-    group: _Group
+    group: _ListGroup
     offset: int
     limit: int
 
@@ -129,7 +129,7 @@ _LEADS: Mapping[Order, ColumnElement[Any]] = {
 }
 
 
-def _groups(conn: Connection, filters: ConnectionFilter, order: Order, counted: Iterable[GroupCount] | None) -> list[_Group]:
+def _groups(conn: Connection, filters: ConnectionFilter, order: Order, counted: Iterable[GroupCount] | None) -> list[_ListGroup]:
     """Return the groups of a list in their order, without empty ones."""
     if order is Order.CLIENT:
         return _client_groups(conn, filters)
@@ -139,12 +139,12 @@ def _groups(conn: Connection, filters: ConnectionFilter, order: Order, counted: 
         numbers[lead, each.status] += each.number
     if order in (Order.EXPIRY, Order.SINCE, Order.NAME):
         statuses = tuple(status for status in _WORST_FIRST if numbers["", status])
-        return [_Group((), statuses, numbers.total())] if statuses else []
+        return [_ListGroup((), statuses, numbers.total())] if statuses else []
     ordered = sorted(numbers, key=lambda key: (key[0], -key[1].rank))
-    return [_Group((lead,) if order is not Order.WORST else (), (status,), numbers[lead, status]) for lead, status in ordered]
+    return [_ListGroup((lead,) if order is not Order.WORST else (), (status,), numbers[lead, status]) for lead, status in ordered]
 
 
-def _client_groups(conn: Connection, filters: ConnectionFilter) -> list[_Group]:
+def _client_groups(conn: Connection, filters: ConnectionFilter) -> list[_ListGroup]:
     """Return the groups of the list by client; connections without a client come last."""
     sets = label_sets.all_sets(conn)
     found: dict[tuple[bool, str, int], tuple[set[int], Status, int]] = {}
@@ -154,7 +154,7 @@ def _client_groups(conn: Connection, filters: ConnectionFilter) -> list[_Group]:
         key = client is None, (client or "").lower(), -each.status.rank
         members, _, number = found.get(key, (set(), each.status, 0))
         found[key] = members | {each.label_set or _NO_LABELS}, each.status, number + each.number
-    return [_Group(tuple(sorted(members)), (status,), number) for _, (members, status, number) in sorted(found.items())]
+    return [_ListGroup(tuple(sorted(members)), (status,), number) for _, (members, status, number) in sorted(found.items())]
 
 
 def _key(order: Order) -> tuple[ColumnElement[Any], bool]:
@@ -168,7 +168,7 @@ def _listed(
     conn: Connection,
     filters: ConnectionFilter,
     order: Order,
-    group: _Group,
+    group: _ListGroup,
     *where: ColumnElement[bool],
     limit: int,
     offset: int = 0,
@@ -188,7 +188,7 @@ def _listed(
     return list(conn.scalars(query.limit(limit).offset(offset or None)))
 
 
-def _ids(conn: Connection, filters: ConnectionFilter, order: Order, part: _Part) -> list[int]:
+def _ids(conn: Connection, filters: ConnectionFilter, order: Order, part: _ListPart) -> list[int]:
     """Return the row ids of a part, read from the nearer end of its group."""
     behind = part.group.number - part.offset - part.limit
     if part.offset <= behind:
@@ -196,7 +196,7 @@ def _ids(conn: Connection, filters: ConnectionFilter, order: Order, part: _Part)
     return _listed(conn, filters, order, part.group, limit=part.limit, offset=behind, backwards=True)[::-1]
 
 
-def _whole(conn: Connection, filters: ConnectionFilter, order: Order, groups: Sequence[_Group]) -> list[int]:
+def _whole(conn: Connection, filters: ConnectionFilter, order: Order, groups: Sequence[_ListGroup]) -> list[int]:
     """Return the row ids of groups that are wholly on a page, by one query: they may be many, with few rows each."""
     lead, by = _LEADS.get(order, literal("")), _key(order)[0]
     place = {
@@ -237,13 +237,13 @@ def neighbours(conn: Connection, filters: ConnectionFilter, *, order: Order, of:
 
 
 def _nearest(
-    conn: Connection, filters: ConnectionFilter, order: Order, *, groups: Sequence[_Group], of: int, own: Any, backwards: bool
+    conn: Connection, filters: ConnectionFilter, order: Order, *, groups: Sequence[_ListGroup], of: int, own: Any, backwards: bool
 ) -> int | None:
     """Return the row id next to one, whose key is `own`: in its group, which is the first of these, or in the following one."""
     key, greatest_first = _key(order)
     alike = key == own, (_c.id < of if backwards else _c.id > of)
     beyond = key < own if greatest_first is not backwards else key > own
-    steps: list[tuple[_Group, tuple[ColumnElement[bool], ...]]] = [(groups[0], alike), (groups[0], (beyond,))]
+    steps: list[tuple[_ListGroup, tuple[ColumnElement[bool], ...]]] = [(groups[0], alike), (groups[0], (beyond,))]
     for group, where in [*steps, *((group, ()) for group in groups[1:2])]:
         if found := _listed(conn, filters, order, group, *where, limit=1, backwards=backwards):
             return found[0]
