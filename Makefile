@@ -63,7 +63,7 @@ lock: $(VENV)/.dev  ## write the hashed requirement files
 	$(BIN)/uv pip compile --quiet pyproject.toml --extra charts --extra cluster --extra postgres --group dev --universal --python-version 3.11 -c requirements.txt --generate-hashes --no-emit-index-url --no-header -o requirements-dev.txt
 	$(BIN)/uv pip compile --quiet --group build --universal --python-version 3.11 -c requirements-dev.txt --generate-hashes --no-emit-index-url --no-header -o requirements-build.txt
 
-bench: $(VENV)/.dev  ## the figures of docs/performance.md, 25 minutes (ARGS=--quick: one)
+bench: $(VENV)/.dev  ## the figures of docs/performance.md, about an hour (ARGS=--quick: one)
 	$(BIN)/python -m benchmarks $(ARGS)
 
 chaos: $(VENV)/.dev  ## a thousand random kills on each database, 200 in a cluster, one at every system call: 90 minutes

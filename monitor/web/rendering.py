@@ -69,7 +69,7 @@ class HtmlTimes(Times):
         return self.day(instant) if within >= timedelta(days=2) else self.exact(instant).split(" ")[4]
 
     def _tag(self, instant: datetime, text: str, title: str) -> Markup:
-        return Markup(f'<time datetime="{utc_text(instant)}" title="{escape(title)}">{escape(text)}</time>')  # noqa: S704 - escaped
+        return Markup('<time datetime="{}" title="{}">{}</time>').format(utc_text(instant), title, text)
 
 
 def page(
@@ -117,7 +117,7 @@ def connection_link(public_id: str, **query: str | list[str]) -> str:
 
 def named(text: str | None, limit: int = LONGEST_NAME, otherwise: str = "(no name)") -> Markup:
     """Return an untrusted text on one line, with its text direction isolated."""
-    return Markup(f"<bdi>{escape(clean(text, limit=limit, otherwise=otherwise))}</bdi>")  # noqa: S704 - escaped
+    return Markup("<bdi>{}</bdi>").format(clean(text, limit=limit, otherwise=otherwise))
 
 
 def outside(url: str | None) -> str | None:
