@@ -174,8 +174,8 @@ def test_a_stopped_daemon_finishes_its_units_and_the_others_go_on(
     with cluster_of(tmp_path, turner.world, new_postgres(), monkeypatch) as run:
         processes = [run.start(), run.start()]
         run.made.await_polls(2)
-        turner.world.slow_source(SOURCE, timedelta(seconds=3))
-        run.made.await_polls(2)  # the list was requested just now, and is answered three seconds later
+        turner.world.slow_source(SOURCE, timedelta(seconds=4))
+        run.made.await_polls(2)  # the list was requested just now, and is answered four seconds later
         done = run.made.log().count("outcome=ok")
         [[holder]] = run.execute("SELECT holder FROM token_monitor_cluster.leases WHERE name = 'source:agency'")
         busy = next(each for each in processes if f"/{each.pid}/" in holder)
