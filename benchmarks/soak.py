@@ -32,7 +32,7 @@ from monitor.config import Config, load
 from monitor.daemon.database_outage import DatabaseOutageAlert
 from monitor.daemon.overdue_sources import OverdueSources
 from monitor.daemon.scheduler import Scheduler
-from monitor.daemon.work import LocalRunner, build_work
+from monitor.daemon.work import LocalRunner, build_engine, build_work
 from monitor.demo.receivers import WebhookReceiver, WebhookReply
 from monitor.demo.server import ThreadedWorld, WorldServer, in_thread
 from monitor.demo.source import Trouble
@@ -40,9 +40,6 @@ from monitor.demo.world import World
 from monitor.domain.clock import SystemClock
 from monitor.engine import config_sync
 from monitor.engine.connection_links import ConnectionLinks
-from monitor.engine.poller import Poller
-from monitor.engine.prober import Prober
-from monitor.engine.rechecks import Rechecker
 from monitor.engine.time_changes import TimeChanges
 from monitor.notify import DeliverySettings, Notifier
 from monitor.notify.reports import Reporter
@@ -281,14 +278,12 @@ class Soak:
         await notifier.start()
         stack.push_async_callback(notifier.stop, timedelta(seconds=5))
         configured = {name: item.source for name, item in work.items()}
-        poller = Poller(store=store, clock=clock, channels=config.channels, metrics=Metrics(), links=ConnectionLinks())
-        prober = Prober(store=store, clock=clock, channels=config.channels, metrics=Metrics())
-        rechecker = Rechecker(store=store, clock=clock, poller=poller, prober=prober)
+        engine = build_engine(store=store, clock=clock, channels=config.channels, metrics=Metrics(), links=ConnectionLinks())
         scheduler = Scheduler(
             store=store,
             clock=clock,
             work=work,
-            runner=LocalRunner(poller=poller, prober=prober, rechecker=rechecker),
+            runner=LocalRunner(engine),
             time_changes=TimeChanges(store=store, clock=clock, configured=configured, channels=config.channels),
             notifier=notifier,
             reporter=Reporter(

@@ -13,14 +13,13 @@ from monitor.config import ChannelConfig, Config, HeartbeatConfig, SourceConfig
 from monitor.config.shared_keys import reject_new_overlaps
 from monitor.daemon.parts import align, build_notifier, opened
 from monitor.daemon.unmatched_filters import unmatched
-from monitor.daemon.work import Work, build_work, log_unrouted
+from monitor.daemon.work import Work, build_engine, build_work, log_unrouted
 from monitor.domain import AlertEvent, PollOutcome, PollReport, threads
 from monitor.domain.clock import SystemClock
 from monitor.domain.errors import MonitorError, ProviderError, StoreHeld
 from monitor.engine.connection_links import ConnectionLinks
 from monitor.engine.poller import Poller
 from monitor.engine.prober import Prober
-from monitor.engine.rechecks import Rechecker
 from monitor.engine.recording.unreadable_rows import describe_scope
 from monitor.engine.source_hints import hints
 from monitor.engine.time_changes import TimeChanges
@@ -111,13 +110,11 @@ async def recheck_once(config: Config, *, within: timedelta) -> int:
         sessions = await stack.enter_async_context(HttpSessions())
         await align(store, config, clock)
         links, metrics = ConnectionLinks(), Metrics()
-        poller = Poller(store=store, clock=clock, channels=config.channels, metrics=metrics, links=links)
-        prober = Prober(store=store, clock=clock, channels=config.channels, metrics=metrics)
-        rechecker = Rechecker(store=store, clock=clock, poller=poller, prober=prober)
+        engine = build_engine(store=store, clock=clock, channels=config.channels, metrics=metrics, links=links)
         names = await store.read(lambda conn: rechecks.pending_sources(conn, clock.now()))
 
         async def answer(item: Work) -> None:
-            while (recorded := await rechecker.check_pending(item.source, item.provider)) is not None:
+            while (recorded := await engine.rechecker.check_pending(item.source, item.provider)) is not None:
                 log_unrouted(recorded)
 
         work = build_work(config, sessions=sessions, clock=clock)

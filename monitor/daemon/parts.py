@@ -16,16 +16,13 @@ from monitor.daemon import crash_report
 from monitor.daemon.database_outage import DatabaseOutageAlert
 from monitor.daemon.overdue_sources import OverdueSources
 from monitor.daemon.scheduler import Scheduler
-from monitor.daemon.work import LocalRunner, Runner, Work, build_work
+from monitor.daemon.work import LocalRunner, Runner, Work, build_engine, build_work
 from monitor.domain import threads
 from monitor.domain.clock import Clock
 from monitor.domain.errors import StoreError
 from monitor.engine import applied_config, config_sync
 from monitor.engine.connection_links import ConnectionLinks
 from monitor.engine.intake import Intake
-from monitor.engine.poller import Poller
-from monitor.engine.prober import Prober
-from monitor.engine.rechecks import Rechecker
 from monitor.engine.time_changes import TimeChanges
 from monitor.notify import DeliverySettings, Notifier
 from monitor.notify.reports import Reporter
@@ -210,10 +207,9 @@ class Daemon:
         store, clock, channels = self._store, self._clock, config.channels
         configured = {name: item.source for name, item in work.items()}
         if runner is None:
-            poller = Poller(store=store, clock=clock, channels=channels, metrics=self._metrics, links=self._links)
-            prober = Prober(store=store, clock=clock, channels=channels, metrics=self._metrics)
-            rechecker = Rechecker(store=store, clock=clock, poller=poller, prober=prober)
-            runner = LocalRunner(poller=poller, prober=prober, rechecker=rechecker)
+            runner = LocalRunner(
+                build_engine(store=store, clock=clock, channels=channels, metrics=self._metrics, links=self._links)
+            )
         return Scheduler(
             store=store,
             clock=clock,

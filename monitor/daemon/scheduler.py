@@ -21,7 +21,7 @@ from monitor.config import RetentionConfig
 from monitor.daemon.clock_watch import ClockWatch
 from monitor.daemon.database_outage import DatabaseOutageAlert
 from monitor.daemon.overdue_sources import OverdueSources
-from monitor.daemon.work import Runner, Work, log_unrouted
+from monitor.daemon.work import Runner, Work, channel_lease, log_unrouted, source_lease
 from monitor.domain.clock import Clock
 from monitor.domain.errors import StoreError
 from monitor.domain.rules.expiry import CLOCK_UNTRUSTED_ABOVE
@@ -232,20 +232,20 @@ class Scheduler:
         if due.time:
             self._launch("time", self._apply_time_changes)
         for name in due.polls:
-            if name in self._work and f"poll:{name}" not in running and f"source:{name}" not in busy:
+            if name in self._work and f"poll:{name}" not in running and source_lease(name) not in busy:
                 self._launch(f"poll:{name}", partial(self._poll, self._work[name]))
         for name in due.rechecks:
             if name in self._work:
                 self._launch(f"recheck:{name}", partial(self._recheck, self._work[name]))
         now = self._clock.now()
         for name in [name for name, at in self._next_probes.items() if at <= now]:
-            if f"source:{name}" in busy or (self._runner.is_shared and f"poll:{name}" in self._running):
+            if source_lease(name) in busy or (self._runner.is_shared and f"poll:{name}" in self._running):
                 continue
             if name in self._work and self._work[name].source.probes_on_schedule:
                 self._launch(f"probe:{name}", partial(self._probe, self._work[name]))
 
         for name in due.channels:
-            if f"channel:{name}" not in busy:
+            if channel_lease(name) not in busy:
                 self._launch(f"deliver:{name}", partial(self._runner.deliver, name))
 
     def _try_to_write(self, conn: Connection) -> None:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import structlog
 
-from monitor.config import Config, SourceConfig
+from monitor.config import ChannelConfig, Config, SourceConfig
+from monitor.domain import PollReport
 from monitor.domain.clock import Clock
+from monitor.engine.connection_links import ConnectionLinks
+from monitor.engine.fencing import Fence, unfenced
 from monitor.engine.poller import Poller
 from monitor.engine.prober import Prober
 from monitor.engine.rechecks import Rechecker
 from monitor.engine.recording import Recorded
 from monitor.providers import HttpSessions, RequestBudget, build_budget, build_provider
 from monitor.providers.base import Provider
+from monitor.store import Store
+from monitor.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
@@ -58,6 +63,43 @@ def log_unrouted(recorded: Recorded) -> None:
         )
 
 
+class Engine(NamedTuple):
+    """What polls, probes and rechecks sources, and records the results."""
+
+    poller: Poller
+    prober: Prober
+    rechecker: Rechecker
+
+
+def build_engine(
+    *,
+    store: Store,
+    clock: Clock,
+    channels: Sequence[ChannelConfig],
+    metrics: Metrics,
+    links: ConnectionLinks,
+    fence: Fence = unfenced,
+    is_doubtful: Callable[[SourceConfig, PollReport], bool] | None = None,
+) -> Engine:
+    """Return the engine for these channels. `fence` and `is_doubtful` are for a cluster, see Poller."""
+    poller = Poller(
+        store=store, clock=clock, channels=channels, metrics=metrics, links=links, fence=fence, is_doubtful=is_doubtful
+    )
+    prober = Prober(store=store, clock=clock, channels=channels, metrics=metrics, fence=fence)
+    rechecker = Rechecker(store=store, clock=clock, poller=poller, prober=prober, fence=fence)
+    return Engine(poller, prober, rechecker)
+
+
+def source_lease(name: str) -> str:
+    """Return the name of the lease of a source."""
+    return f"source:{name}"
+
+
+def channel_lease(name: str) -> str:
+    """Return the name of the lease of a channel."""
+    return f"channel:{name}"
+
+
 class Runner(Protocol):
     """Does the work that the scheduler finds due: in this process, or through the queue of a cluster.
 
@@ -68,7 +110,7 @@ class Runner(Protocol):
     """True if several processes do the work: then the scheduler starts deliveries too, and work on one source is serial."""
 
     async def busy(self) -> frozenset[str]:
-        """Return the sources and channels that another process is working on, as `source:NAME` and `channel:NAME`."""
+        """Return the sources and channels that another process is working on, as source_lease() and channel_lease() name them."""
         ...
 
     async def poll(self, work: Work) -> Recorded:
@@ -97,8 +139,8 @@ class LocalRunner:
 
     is_shared = False
 
-    def __init__(self, *, poller: Poller, prober: Prober, rechecker: Rechecker) -> None:
-        self._poller, self._prober, self._rechecker = poller, prober, rechecker
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
         self._polls = asyncio.Semaphore(CONCURRENT_POLLS)
 
     async def busy(self) -> frozenset[str]:
@@ -108,19 +150,19 @@ class LocalRunner:
     async def poll(self, work: Work) -> Recorded:
         """Poll a source; at most CONCURRENT_POLLS run at a time."""
         async with self._polls:
-            return await self._poller.poll(work.source, work.provider)
+            return await self._engine.poller.poll(work.source, work.provider)
 
     async def probe(self, work: Work) -> Recorded:
         """Probe the due connections of a source, until none is due."""
-        return await self._prober.probe_due(work.source, work.provider)
+        return await self._engine.prober.probe_due(work.source, work.provider)
 
     async def recheck(self, work: Work) -> Recorded | None:
         """Answer pending rechecks of a source."""
-        return await self._rechecker.check_pending(work.source, work.provider)
+        return await self._engine.rechecker.check_pending(work.source, work.provider)
 
     async def deliver(self, channel: str) -> None:
         """Do nothing: the notifier delivers."""
 
     def stop(self) -> None:
         """Start no further probe."""
-        self._prober.stop()
+        self._engine.prober.stop()

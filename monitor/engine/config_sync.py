@@ -31,8 +31,6 @@ log = structlog.get_logger(__name__)
 
 _SCHEDULED = "scheduled"
 _SETTINGS = "settings:"
-_TOGETHER = 1000
-"""Maximum number of sources in a statement."""
 
 
 def sync(conn: Connection, config: Config, now: datetime) -> None:
@@ -99,8 +97,7 @@ def limit_due_times(conn: Connection, configured: Sequence[SourceConfig], now: d
             probed[source.probe_every].append(source.name)
     for intervals, cap in ((polled, sources.cap_next_polls), (probed, probes.cap_next_probes)):
         for every, names in intervals.items():
-            for begin in range(0, len(names), _TOGETHER):
-                cap(conn, names[begin : begin + _TOGETHER], now, latest=schedule.latest(now, every))
+            cap(conn, names, now, latest=schedule.latest(now, every))
 
 
 def host_of(source: SourceConfig) -> str:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import secrets
-import socket
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,6 +15,7 @@ from monitor.config import ChannelConfig
 from monitor.domain import Alert, AlertEvent
 from monitor.domain.clock import Clock
 from monitor.domain.errors import ConfigError, StoreError
+from monitor.domain.process import unique_name
 from monitor.domain.rules import routing
 from monitor.engine.connection_links import ConnectionLinks
 from monitor.engine.recording import Recorded
@@ -61,7 +59,7 @@ class Notifier:
     ) -> None:
         self._store, self._clock, self._settings = store, clock, settings
         self._metrics, self._progress, self._links = metrics, progress, links
-        self._owner = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
+        self._owner = unique_name()
         self._channels = tuple(channels)
         self._workers = self._build(channels)
         self._tasks: dict[str, asyncio.Task[None]] = {}

@@ -242,8 +242,3 @@ def require(conn: Connection, name: str, number: int) -> None:
     ).first()
     if found is None:
         raise LeaseLost
-
-
-def live_names(names: Collection[str], held: Mapping[str, LeaseHold]) -> set[str]:
-    """Return those of these leases that a daemon holds."""
-    return {name for name in names if name in held and held[name].live}

@@ -120,9 +120,11 @@ def drop_cohorts(conn: Connection, names: Collection[str]) -> None:
 
 def cap_next_probes(conn: Connection, names: Collection[str], now: datetime, *, latest: datetime) -> None:
     """Make probes of these sources that are planned for later than `latest` due now."""
-    conn.execute(update(cohorts).where(cohorts.c.source.in_(names), cohorts.c.next_probe_at > latest).values(next_probe_at=now))
-    late = _c.source.in_(names), _c.next_probe_at > latest, _c.retired_at.is_(None)
-    conn.execute(update(connections).where(*late).values(next_probe_at=now))
+    for chunk in chunked(names):
+        planned = cohorts.c.source.in_(chunk), cohorts.c.next_probe_at > latest
+        conn.execute(update(cohorts).where(*planned).values(next_probe_at=now))
+        late = _c.source.in_(chunk), _c.next_probe_at > latest, _c.retired_at.is_(None)
+        conn.execute(update(connections).where(*late).values(next_probe_at=now))
 
 
 # Built once: building a statement takes longer than running it on a few rows, and these run for every batch.

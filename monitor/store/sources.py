@@ -11,7 +11,7 @@ from sqlalchemy import Connection, RowMapping, bindparam, delete, func, literal_
 from monitor.domain import PollOutcome, SourceStatus
 from monitor.domain.records import Record, asdict
 from monitor.store.schema import connections, meta, polls, scopes, sources
-from monitor.store.sql import upsert
+from monitor.store.sql import chunked, upsert
 
 
 class PollRow(Record, frozen=True, kw_only=True):
@@ -369,7 +369,9 @@ def poll_all_now(conn: Connection, now: datetime) -> None:
 
 def cap_next_polls(conn: Connection, names: Collection[str], now: datetime, *, latest: datetime) -> None:
     """Make the next polls of these sources due now if they are planned for later than `latest`."""
-    conn.execute(update(sources).where(sources.c.name.in_(names), sources.c.next_poll_at > latest).values(next_poll_at=now))
+    for chunk in chunked(names):
+        late = sources.c.name.in_(chunk), sources.c.next_poll_at > latest
+        conn.execute(update(sources).where(*late).values(next_poll_at=now))
 
 
 def poll_other_sources_now(conn: Connection, now: datetime, *, except_for: str, unless_polled_since: datetime) -> None:

@@ -80,7 +80,6 @@ class WorkQueue:
         self._definitions = SchemaManager.get_schema()
         self.schema = QUEUE_SCHEMA + blake2b(self._definitions.encode(), digest_size=4).hexdigest()
         self._app: App | None = None
-        self._handlers: dict[str, Handler] = {}
         self._running: list[Worker] = []
 
     def prepare(self) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from monitor.config import WORK_QUEUES
 from monitor.domain import utc_text
 from monitor.store.cluster_tables import ClusterState, DaemonRow, QueueRow
 from monitor.telemetry.metrics import Family
@@ -16,7 +17,6 @@ from monitor.views.json_types import ClusterQueueJson, MemberJson
 DEAD: Final = "dead"
 """The state of a daemon that has not reported itself lately."""
 STATES: Final = ("working", "waiting", "draining", DEAD)
-KINDS: Final = ("polls", "probes", "deliveries")
 _EMPTY = ClusterState(daemons=(), queues=(), leases=0)
 
 
@@ -39,7 +39,7 @@ class ClusterView:
         found = {queue.kind: queue for queue in read.queues}
         queues = tuple(
             found.get(kind) or QueueRow(kind=kind, waiting=0, running=0, waiting_since=None)
-            for kind in KINDS
+            for kind in WORK_QUEUES
             if state is not None
         )
         return cls(now=now, daemons=read.daemons, queues=queues, leases=read.leases, has_run=state is not None)

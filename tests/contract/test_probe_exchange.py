@@ -6,8 +6,8 @@ import asyncio
 import gzip
 import traceback
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,9 @@ from monitor.domain.errors import (
 )
 from monitor.domain.records import replace as replace_record
 from monitor.providers import HttpSessions, build_provider
-from monitor.providers.base import HttpLimits
-from tests.contract.loopback import KEY, QUICK, Request, Response, as_json, connected, running, source, wire
-from tests.contract.test_connections import context_of, proxying
+from monitor.providers.base import HttpLimits, Provider
+from tests.contract.loopback import KEY, QUICK, Request, Response, Server, as_json, connected, running, source, wire
+from tests.contract.test_connections import Proxy, context_of, proxying
 from tests.support import canary
 from tests.support.fakes import ManualClock
 
@@ -244,18 +244,25 @@ async def test_cancelled_probes_leave_the_connections_usable(clock: ManualClock)
         assert (await provider.probe("x-1", scope=None)).status == "ok"
 
 
-async def test_a_probe_goes_over_tls_and_through_the_sources_proxy(clock: ManualClock, tmp_path: Path) -> None:
+@asynccontextmanager
+async def behind_proxy(clock: ManualClock, folder: Path, login: str = "") -> AsyncIterator[tuple[Provider, Server, Proxy]]:
+    """A provider over TLS and through the source's proxy, with its server and the proxy."""
     authority = trustme.CA()
-    ca_file = tmp_path / "ca.pem"
+    ca_file = folder / "ca.pem"
     authority.cert_pem.write_to_path(ca_file)
     async with (
         running(lambda _: as_json(OK), context=context_of(authority.issue_cert("localhost"))) as server,
         proxying() as proxy,
     ):
-        secret = Secret(f"http://user:p%40ss@127.0.0.1:{proxy.port}")
+        secret = Secret(f"http://{login}127.0.0.1:{proxy.port}")
         settings = source(KIND, server, scheme="https", host="localhost", ca_file=ca_file, proxy=secret)
         async with connected(settings, clock) as provider:
-            assert (await provider.probe("x-1", scope=None)).status == "ok"
+            yield provider, server, proxy
+
+
+async def test_a_probe_goes_over_tls_and_through_the_sources_proxy(clock: ManualClock, tmp_path: Path) -> None:
+    async with behind_proxy(clock, tmp_path, "user:p%40ss@") as (provider, server, proxy):
+        assert (await provider.probe("x-1", scope=None)).status == "ok"
     (head,) = proxy.heads
     assert head.startswith(f"CONNECT localhost:{server.port} ")
     assert "proxy-authorization: basic " in head.lower()
@@ -285,18 +292,9 @@ async def test_what_the_probes_of_one_source_share_is_not_changed_by_any_of_them
 
 
 async def test_two_probes_through_a_proxy_share_one_tunnel(clock: ManualClock, tmp_path: Path) -> None:
-    authority = trustme.CA()
-    ca_file = tmp_path / "ca.pem"
-    authority.cert_pem.write_to_path(ca_file)
-    async with (
-        running(lambda _: as_json(OK), context=context_of(authority.issue_cert("localhost"))) as server,
-        proxying() as proxy,
-    ):
-        secret = Secret(f"http://127.0.0.1:{proxy.port}")
-        settings = source(KIND, server, scheme="https", host="localhost", ca_file=ca_file, proxy=secret)
-        async with connected(settings, clock) as provider:
-            for name in ("x-1", "x-2"):
-                await provider.probe(name, scope=None)
+    async with behind_proxy(clock, tmp_path) as (provider, server, proxy):
+        for name in ("x-1", "x-2"):
+            await provider.probe(name, scope=None)
     assert len(proxy.heads) == 1
     assert server.paths == ["/test-connection/x-1", "/test-connection/x-2"]
 

@@ -20,14 +20,11 @@ from monitor.config import ChannelConfig
 from monitor.daemon.cluster.host_reach import HostReach
 from monitor.daemon.cluster.ownership import Ownership
 from monitor.daemon.cluster.units import Parts, UnitRunner
-from monitor.daemon.work import Work
+from monitor.daemon.work import Work, build_engine
 from monitor.demo.receivers import WebhookReceiver, WebhookReply
 from monitor.demo.world import World
 from monitor.domain.errors import LeaseLost
 from monitor.engine.connection_links import ConnectionLinks
-from monitor.engine.poller import Poller
-from monitor.engine.prober import Prober
-from monitor.engine.rechecks import Rechecker
 from monitor.notify.delivery_settings import Hold
 from monitor.providers import HttpLimits, HttpSessions, build_provider
 from monitor.store import Store, cluster_tables, outbox
@@ -139,15 +136,10 @@ async def member(cycle: Cycle, me: str, *given: ChannelConfig) -> AsyncIterator[
             budget = quick()
             provider = build_provider(each.source, sessions=sessions, clock=clock, budget=budget)
             work[name] = Work(source=each.source, provider=provider, budget=budget)
-        parts = partial(Poller, store=store, clock=clock, channels=channels, metrics=Metrics(), links=ConnectionLinks())
-        poller = parts(fence=units.require, is_doubtful=units.is_doubtful)
-        prober = Prober(store=store, clock=clock, channels=channels, metrics=Metrics(), fence=units.require)
-        rechecker = Rechecker(store=store, clock=clock, poller=poller, prober=prober, fence=units.require)
+        parts = partial(build_engine, store=store, clock=clock, channels=channels, metrics=Metrics(), links=ConnectionLinks())
+        engine = parts(fence=units.require, is_doubtful=units.is_doubtful)
         notifier = make_notifier(store, clock, *channels)
-        units.use(
-            Parts(work=work, configuration="c1", poller=poller, prober=prober, rechecker=rechecker, notifier=notifier),
-            ownership,
-        )
+        units.use(Parts(work=work, configuration="c1", engine=engine, notifier=notifier), ownership)
         try:
             yield Member(me=me, units=units, ownership=ownership, refused=refused)
         finally:
@@ -216,7 +208,8 @@ async def test_P46_a_poll_whose_lease_was_lost_is_not_recorded(members: Members)
     assert members.stored() == 1
 
 
-async def test_P46_probes_whose_lease_was_lost_are_not_recorded(members: Members) -> None:
+async def lose_lease_while_probing(members: Members) -> asyncio.Task[None]:
+    """Let the second daemon take the source over while the first one probes; return the probing."""
     await members.one.poll()
     await members.one.idle()
     members.cycle.clock.advance(HOUR * 24)
@@ -224,20 +217,18 @@ async def test_P46_probes_whose_lease_was_lost_are_not_recorded(members: Members
     probing = asyncio.create_task(members.one.probe())
     await members.asked_for("probe", 1)
     await members.steal()
-    await probing
+    return probing
+
+
+async def test_P46_probes_whose_lease_was_lost_are_not_recorded(members: Members) -> None:
+    await (await lose_lease_while_probing(members))
     assert members.value("SELECT count(*) FROM probe_rollups") == 0
     await members.two.probe()
     assert members.value("SELECT count(*) FROM probe_rollups") > 0
 
 
 async def test_P46_nothing_more_is_asked_once_the_loss_of_a_lease_is_known(members: Members) -> None:
-    await members.one.poll()
-    await members.one.idle()
-    members.cycle.clock.advance(HOUR * 24)
-    members.cycle.world.slow_source("agency", SLOW)
-    probing = asyncio.create_task(members.one.probe())
-    await members.asked_for("probe", 1)
-    await members.steal()
+    probing = await lose_lease_while_probing(members)
     await members.one.beat()
     before = members.asked["probe"]
     await probing

@@ -17,13 +17,13 @@ from typing import Any
 import httpx
 import pytest
 
-from monitor.config import Config, load
+from monitor.config import WORK_QUEUES, Config, load
 from monitor.domain import Status
 from monitor.domain.clock import SystemClock
 from monitor.store import Store, alerts, channel_states, outbox
 from monitor.store.cluster_tables import ClusterState, QueueRow
 from monitor.telemetry.metrics import Metrics, render
-from monitor.views.cluster import KINDS, ClusterView, families
+from monitor.views.cluster import ClusterView, families
 from tests.support import prometheus_text
 from tests.support.command_line import make_world, real_now, write_config
 from tests.support.factories import make_alert
@@ -54,7 +54,7 @@ async def exported(store: Store, config: Config, clock: ManualClock, now: dateti
 
 def exported_by_cluster(now: datetime) -> dict[str, Read]:
     """Everything that a daemon exports about its cluster."""
-    queues = tuple(QueueRow(kind=kind, waiting=1, running=0, waiting_since=now) for kind in KINDS)
+    queues = tuple(QueueRow(kind=kind, waiting=1, running=0, waiting_since=now) for kind in WORK_QUEUES)
     view = ClusterView.of(ClusterState(daemons=(), queues=queues, leases=0), now=now)
     found = prometheus_text.read(render(Metrics(), families(view)).decode())
     return {name: family for name, family in found.items() if name.startswith("token_monitor_cluster_")}

@@ -13,7 +13,7 @@ from monitor.config import Config, RetentionConfig, load
 from monitor.daemon.database_outage import DatabaseOutageAlert
 from monitor.daemon.overdue_sources import OverdueSources
 from monitor.daemon.scheduler import Scheduler
-from monitor.daemon.work import LocalRunner, Work
+from monitor.daemon.work import LocalRunner, Work, build_engine
 from monitor.demo.server import WorldServer
 from monitor.demo.world import World
 from monitor.domain import Alert, ConnectionState, Event, connection_id
@@ -21,7 +21,6 @@ from monitor.engine import config_sync
 from monitor.engine.connection_links import ConnectionLinks
 from monitor.engine.poller import Poller
 from monitor.engine.prober import Prober
-from monitor.engine.rechecks import Rechecker
 from monitor.engine.recording import Recorded
 from monitor.engine.time_changes import TimeChanges
 from monitor.notify.reports import Reporter
@@ -186,14 +185,12 @@ def build_scheduler(cycle: Cycle, *, keep: timedelta, tick: timedelta) -> tuple[
     configured = {name: item.source for name, item in cycle.work.items()}
     time_changes = TimeChanges(store=store, clock=clock, configured=configured, channels=channels)
     notifier = make_notifier(store, clock, *channels)
-    poller = Poller(store=store, clock=clock, channels=channels, metrics=Metrics(), links=ConnectionLinks())
-    prober = Prober(store=store, clock=clock, channels=channels, metrics=Metrics())
-    rechecker = Rechecker(store=store, clock=clock, poller=poller, prober=prober)
+    engine = build_engine(store=store, clock=clock, channels=channels, metrics=Metrics(), links=ConnectionLinks())
     scheduler = Scheduler(
         store=store,
         clock=clock,
         work=cycle.work,
-        runner=LocalRunner(poller=poller, prober=prober, rechecker=rechecker),
+        runner=LocalRunner(engine),
         time_changes=time_changes,
         notifier=notifier,
         retention=RetentionConfig(history=keep, polls=keep),

@@ -14,11 +14,8 @@ from monitor.daemon.cluster.queue_runner import QueueRunner
 from monitor.daemon.cluster.units import Parts
 from monitor.daemon.database_outage import DatabaseOutageAlert
 from monitor.daemon.parts import SERVICE_BACK, STOP_WITHIN, Daemon, align, build_notifier
-from monitor.daemon.work import Work, build_work, log_unrouted
+from monitor.daemon.work import Work, build_engine, build_work, log_unrouted
 from monitor.engine import applied_config
-from monitor.engine.poller import Poller
-from monitor.engine.prober import Prober
-from monitor.engine.rechecks import Rechecker
 from monitor.notify import Notifier
 
 
@@ -52,7 +49,16 @@ class ClusterDaemon(Daemon):
         if not self._plans:
             self._progress.status = lambda: member.text
         revision = await self._store.write(lambda conn: applied_config.revision_of(conn, config))
-        await member.start(self._unit_parts(config, work, revision, notifier, member))
+        engine = build_engine(
+            store=self._store,
+            clock=self._clock,
+            channels=config.channels,
+            metrics=self._metrics,
+            links=self._links,
+            fence=member.units.require,
+            is_doubtful=member.units.is_doubtful,
+        )
+        await member.start(Parts(work=work, configuration=revision, engine=engine, notifier=notifier))
         if self._plans:
             await self._plan(config, work, notifier, member)
         else:
@@ -103,26 +109,3 @@ class ClusterDaemon(Daemon):
         self._planner = member.new_planner()
         await self._planner.start()
         self._start_scheduler(self._build_scheduler(config, work, notifier, alert, runner=self._planner), config)
-
-    def _unit_parts(
-        self, config: Config, work: dict[str, Work], revision: str, notifier: Notifier, member: ClusterMember
-    ) -> Parts:
-        units, store, clock, channels = member.units, self._store, self._clock, config.channels
-        poller = Poller(
-            store=store,
-            clock=clock,
-            channels=channels,
-            metrics=self._metrics,
-            links=self._links,
-            fence=units.require,
-            is_doubtful=units.is_doubtful,
-        )
-        prober = Prober(store=store, clock=clock, channels=channels, metrics=self._metrics, fence=units.require)
-        return Parts(
-            work=work,
-            configuration=revision,
-            poller=poller,
-            prober=prober,
-            rechecker=Rechecker(store=store, clock=clock, poller=poller, prober=prober, fence=units.require),
-            notifier=notifier,
-        )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import socket
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from monitor.daemon.cluster.units import Parts, UnitRunner
 from monitor.domain import threads
 from monitor.domain.clock import Clock
 from monitor.domain.errors import StoreError
+from monitor.domain.process import unique_name
 from monitor.domain.timefmt import span
 from monitor.store import Store, cluster_tables, revisions
 from monitor.store.leases import Beat, DaemonReport, Leases
@@ -60,7 +60,7 @@ class ClusterMember:
 
         `on_newer_schema` is called once if a newer version has migrated the database.
         """
-        self.id = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
+        self.id = unique_name()
         self._config, self._clock, self._plans, self._on_newer_schema = config, clock, plans, on_newer_schema
         self._server = store.server
         self._queue = WorkQueue(self._server, connections=config.connections)
@@ -88,8 +88,8 @@ class ClusterMember:
     async def start(self, parts: Parts) -> None:
         """Create the cluster's tables if necessary, and begin to work. Raise StoreError."""
         await threads.run(self._prepare, name="cluster")
-        self.use(parts)
-        units = self.units
+        self._configuration, units = parts.configuration, self.units
+        units.use(parts, self.ownership)
         await self._queue.open({"polls": units.poll, "probes": units.probe, "deliveries": units.deliver})
         await self._report()
         self._tasks = [
@@ -97,13 +97,8 @@ class ClusterMember:
             asyncio.create_task(self._answer_rechecks(), name="cluster-rechecks"),
         ]
 
-    def use(self, parts: Parts) -> None:
-        """Run units with these parts from now on."""
-        self._configuration = parts.configuration
-        self.units.use(parts, self.ownership)
-
     def new_planner(self) -> QueueRunner:
-        """Return what has due work done through the queue, for the configuration in use."""
+        """Return what has due work done through the queue. Only after start()."""
         return QueueRunner(
             self._queue,
             self.ownership,

@@ -27,7 +27,7 @@ COLLECT_FOR = timedelta(seconds=0.2)
 """Time in which due sources are collected into units."""
 CHECK_EVERY = timedelta(seconds=0.5)
 """Interval at which the planner checks which units have ended."""
-DROP_LOST_EVERY = timedelta(seconds=3)
+RECOVER_LOST_EVERY = timedelta(seconds=3)
 
 
 class QueueRunner:
@@ -49,7 +49,7 @@ class QueueRunner:
         self._tasks = [
             asyncio.create_task(self._repeat(COLLECT_FOR, self._defer), name="planner-defer"),
             asyncio.create_task(self._repeat(CHECK_EVERY, self._check), name="planner-check"),
-            asyncio.create_task(self._repeat(DROP_LOST_EVERY, self._drop_lost), name="planner-lost"),
+            asyncio.create_task(self._repeat(RECOVER_LOST_EVERY, self._recover_lost), name="planner-lost"),
         ]
 
     async def close(self) -> None:
@@ -140,7 +140,7 @@ class QueueRunner:
         for ended in [each for each in self._queued if each not in unfinished]:
             _finish(self._queued.pop(ended))
 
-    async def _drop_lost(self) -> None:
+    async def _recover_lost(self) -> None:
         """Drop the units of daemons that died, and have what they were sending sent: it is not due for minutes."""
         lost = await self._queue.drop_lost()
         for name, each in (await self._ownership.held()).items():

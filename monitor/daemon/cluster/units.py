@@ -17,15 +17,11 @@ import structlog
 from monitor.config import SourceConfig
 from monitor.daemon.cluster.host_reach import HostReach
 from monitor.daemon.cluster.ownership import Ownership
-from monitor.daemon.work import CONCURRENT_POLLS, Work, log_unrouted
+from monitor.daemon.work import CONCURRENT_POLLS, Engine, Work, channel_lease, log_unrouted, source_lease
 from monitor.domain import PollOutcome, PollReport
 from monitor.domain.clock import Clock
 from monitor.domain.errors import StoreError
 from monitor.engine.fencing import is_lease_lost
-from monitor.engine.poller import Poller
-from monitor.engine.prober import Prober
-from monitor.engine.rechecks import Rechecker
-from monitor.engine.recording import Recorded
 from monitor.notify import Notifier
 from monitor.notify.delivery_settings import Hold
 from monitor.store import Connection, Store, rechecks, sources
@@ -41,26 +37,14 @@ PROBED_TOGETHER = 16
 """Sources of a unit that are probed at the same time."""
 
 
-def source_lease(name: str) -> str:
-    """Return the name of the lease of a source."""
-    return f"source:{name}"
-
-
-def channel_lease(name: str) -> str:
-    """Return the name of the lease of a channel."""
-    return f"channel:{name}"
-
-
 @dataclass(slots=True, kw_only=True)
 class Parts:
-    """The parts of a daemon that units use; a reload replaces them."""
+    """The parts of a daemon that units use."""
 
     work: Mapping[str, Work]
     configuration: str
     """Revision of the configuration that they were built from."""
-    poller: Poller
-    prober: Prober
-    rechecker: Rechecker
+    engine: Engine
     notifier: Notifier
 
 
@@ -91,7 +75,7 @@ class UnitRunner:
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def use(self, parts: Parts, ownership: Ownership) -> None:
-        """Run units with these parts from now on."""
+        """Run units with these parts. Must be called before anything else."""
         self._parts, self._ownership = parts, ownership
         for name, work in parts.work.items():
             lease = source_lease(name)
@@ -193,28 +177,25 @@ class UnitRunner:
     async def _poll(self, name: str) -> None:
         work = self._used.work[name]
         async with self._polls:
-            self._note(await self._used.poller.poll(work.source, work.provider))
+            log_unrouted(await self._used.engine.poller.poll(work.source, work.provider))
 
     async def _probe(self, name: str) -> None:
         work = self._used.work[name]
         async with self._probes:
-            self._note(await self._used.prober.probe_due(work.source, work.provider, batches=1))
+            log_unrouted(await self._used.engine.prober.probe_due(work.source, work.provider, batches=1))
 
     async def _recheck(self, name: str) -> None:
         work = self._used.work[name]
-        while (recorded := await self._used.rechecker.check_pending(work.source, work.provider)) is not None:
-            self._note(recorded)
+        while (recorded := await self._used.engine.rechecker.check_pending(work.source, work.provider)) is not None:
+            log_unrouted(recorded)
 
     async def _deliver(self, name: str) -> None:
         lease = channel_lease(name)
         carried = self._carried.setdefault(lease, _Carried())
-        is_lost = lambda: self._leases.is_lost(lease)  # noqa: E731 - a name for the reader
+        is_lost = partial(self._leases.is_lost, lease)
         carried.cut = True
         carried.hold = await self._used.notifier.deliver(name, carried.hold, is_lost=is_lost, within=DELIVER_WITHIN)
         carried.cut = False
-
-    def _note(self, recorded: Recorded) -> None:
-        log_unrouted(recorded)
 
     def _accepts(self, configuration: str) -> bool:
         if self._parts is None or configuration != self._parts.configuration:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import socket
 from contextlib import suppress
 from functools import partial
@@ -16,6 +15,7 @@ from monitor.daemon.cluster.member import BEAT_EVERY, MemberState
 from monitor.daemon.signals import RELOAD, STOP, SignalQueue
 from monitor.domain import threads
 from monitor.domain.errors import StoreError
+from monitor.domain.process import unique_name
 from monitor.store import Store
 from monitor.store.leases import DaemonReport, Leases
 from monitor.telemetry.systemd import Notify
@@ -28,7 +28,7 @@ WHY = "A newer version has migrated the database: upgrade this daemon and start 
 async def await_upgrade(config: Config, *, notify: Notify, signals: SignalQueue) -> None:
     """Report the reason to the other daemons and to systemd until a stop signal arrives. Raises StopRequested."""
     log.error("daemon.waiting_for_upgrade", problem=WHY)
-    me = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
+    me = unique_name()
     leases = Leases(Store(config.database.url.reveal()).server, me=me)
     report = DaemonReport(
         id=me,
