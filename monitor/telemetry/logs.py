@@ -82,7 +82,7 @@ def redact(text: str) -> str:
 def configure(level: Level = "info", format: Format = "console", *, stream: TextIO | None = None) -> None:  # noqa: A002 - the name of the configuration key
     """Set up logging; may be called again after a reload. `stream` defaults to stderr.
 
-    Lines for a file descriptor are written by a thread, so that logging never blocks; see flush().
+    Lines for stdout and stderr are written by a thread, so that logging never blocks; see flush().
     """
     out = stream or sys.stderr or io.StringIO()
     shared: list[Processor] = [
@@ -145,7 +145,7 @@ class _Handler(logging.StreamHandler[TextIO]):
 
 
 class _QueueingHandler(_Handler):
-    """Handler for a target that can block."""
+    """Handler for a standard stream, which can block."""
 
     def __init__(self, out: TextIO, writer: LogWriter) -> None:
         super().__init__(out)
@@ -167,14 +167,18 @@ class _QueueingHandler(_Handler):
         return f"{self.format(logging.makeLogRecord({'msg': event, '_logger': None, '_name': 'warning'}))}\n"
 
 
+_STANDARD = (1, 2)
 _writers: dict[int, LogWriter] = {}
-"""One writer for each file descriptor, kept when logging is configured again."""
+"""One writer for each standard stream, kept when logging is configured again."""
 
 
 def _handler(out: TextIO) -> _Handler:
     try:
         file = out.fileno()
     except OSError:  # a stream in memory, which cannot block
+        return _Handler(out)
+    if file not in _STANDARD:
+        # Its number may name another file, a socket of the database, once the stream is closed.
         return _Handler(out)
     return _QueueingHandler(out, _writers.setdefault(file, LogWriter(file)))
 

@@ -191,8 +191,8 @@ def test_every_line_of_a_traceback_has_the_priority_of_its_event() -> None:
 
 
 @pytest.mark.parametrize("format_", ["json", "console", "journal"])
-def test_P34_dropped_lines_are_reported_in_the_format_of_the_log(format_: logs.Format, tmp_path: Path) -> None:
-    with (tmp_path / "log").open("w", encoding="utf-8") as stream:
+def test_P34_dropped_lines_are_reported_in_the_format_of_the_log(format_: logs.Format) -> None:
+    with open(2, "w", encoding="utf-8", closefd=False) as stream:
         logs.configure("error", format_, stream=stream)
         (handler,) = (each for each in logging.getLogger().handlers if isinstance(each, logs._QueueingHandler))
         line = handler.describe_dropped(7)
@@ -208,3 +208,17 @@ def test_P34_dropped_lines_are_reported_in_the_format_of_the_log(format_: logs.F
         assert "log.dropped" in line
         assert "count=7" in line
     assert line.startswith("<4>") is (format_ == "journal")
+
+
+def test_a_closed_log_file_leaves_the_next_file_with_its_number_alone(tmp_path: Path) -> None:
+    """Lines of the log once reached the socket of a database, which ended the connection."""
+    with (tmp_path / "log").open("w", encoding="utf-8") as stream:
+        logs.configure("info", "json", stream=stream)
+        structlog.get_logger("monitor").info("first")
+        number = stream.fileno()
+    with (tmp_path / "other").open("w", encoding="utf-8") as other:
+        assert other.fileno() == number
+        structlog.get_logger("monitor").info("second")
+        assert logs.flush()
+    assert "first" in (tmp_path / "log").read_text("utf-8")
+    assert (tmp_path / "other").read_text("utf-8") == ""
