@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import NamedTuple
@@ -52,6 +53,8 @@ class SimResponse:
     """Reset the connection instead of answering."""
     truncated: bool = False
     """Announce the whole body and send half of it."""
+    until: threading.Event | None = None
+    """Send it once this is set; None to send it immediately."""
 
 
 def encoded(value: object, *, status: int = 200, headers: dict[str, str] | None = None) -> SimResponse:
@@ -192,7 +195,8 @@ def _past_the_key(visit: _AuthorizedCall) -> SimResponse:
         if wait is not None:
             seconds = str(max(1, -(-wait // timedelta(seconds=1))))
             return rate_limited(source.kind, retry_after=seconds, wait=wait, serial=visit.world.serial())
-    return serve(visit)
+    reply = serve(visit)
+    return replace(reply, until=source.lists_held_until) if named == "list" and source.lists_held_until is not None else reply
 
 
 def _route(kind: str, method: str, rest: str) -> tuple[str, Callable[[_AuthorizedCall], SimResponse]]:

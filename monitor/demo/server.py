@@ -104,6 +104,8 @@ class WorldServer:
             reply, source = answer(self.world, Call(request.method, path, query, request.headers))
         if source is not None and source.latency:
             await asyncio.sleep(source.latency.total_seconds())
+        while reply.until is not None and not reply.until.is_set():
+            await asyncio.sleep(0.01)
         return await self._give(request, reply, source)
 
     async def _obey(self, request: web.BaseRequest, path: str) -> SimResponse:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import heapq
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -117,6 +118,8 @@ class SimSource:
     clock_skew: timedelta = timedelta(0)
     """Time by which this provider's Date header is ahead of the clock."""
     latency: timedelta = timedelta(0)
+    lists_held_until: threading.Event | None = None
+    """The answers to requests for the list are sent once this is set; None to send them immediately."""
     extra_headers: dict[str, str] = field(default_factory=dict)
     budgets: list[RateWindow] = field(default_factory=list)
     outage: Outage | None = None

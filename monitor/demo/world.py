@@ -291,6 +291,12 @@ class World:
         """Delay every answer."""
         self.sources[source].latency = latency
 
+    def hold_lists(self, source: str) -> threading.Event:
+        """Keep back the answers to later requests for the list until the returned event is set."""
+        with self.lock:
+            self.sources[source].lists_held_until = held = threading.Event()
+        return held
+
     def recover_source(self, source: str) -> None:
         """Let the source answer normally and without delay."""
         self.sources[source].outage = None

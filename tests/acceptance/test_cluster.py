@@ -11,7 +11,6 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from sqlalchemy.engine import make_url
 
 from monitor.demo.world import World
 from monitor.store import Store, revisions
-from tests.acceptance.daemon import ROOT, Setting, eventually, setting
+from tests.acceptance.daemon import PATIENCE, ROOT, Setting, eventually, setting
 from tests.chaos.oracle import CHANNEL, judge, settled, wrong_states
 from tests.chaos.random_kills import SOURCE, TOP, new_world
 from tests.support import prometheus_text
@@ -174,16 +173,20 @@ def test_a_stopped_daemon_finishes_its_units_and_the_others_go_on(
     with cluster_of(tmp_path, turner.world, new_postgres(), monkeypatch) as run:
         processes = [run.start(), run.start()]
         run.made.await_polls(2)
-        turner.world.slow_source(SOURCE, timedelta(seconds=4))
-        run.made.await_polls(2)  # the list was requested just now, and is answered four seconds later
-        done = run.made.log().count("outcome=ok")
+        under_way = turner.world.hold_lists(SOURCE)
+        run.made.await_polls(1)
+        later = turner.world.hold_lists(SOURCE)  # the polls of the other daemon
+        before = run.execute("SELECT outcome FROM polls ORDER BY id")
         [[holder]] = run.execute("SELECT holder FROM token_monitor_cluster.leases WHERE name = 'source:agency'")
         busy = next(each for each in processes if f"/{each.pid}/" in holder)
-        assert run.made.stop(busy) == 0
-        assert run.made.log().count("outcome=ok") > done, "the poll under way was finished and recorded"
-        assert "outcome=unreachable" not in run.made.log()
+        busy.send_signal(signal.SIGTERM)
+        state = f"SELECT state FROM token_monitor_cluster.daemons WHERE pid = {busy.pid}"  # noqa: S608 - a number
+        eventually(lambda: run.execute(state) == [("draining",)])
+        under_way.set()
+        assert busy.wait(timeout=PATIENCE) == 0
+        assert run.execute("SELECT outcome FROM polls ORDER BY id") == [*before, ("ok",)], "the poll under way was recorded"
         [left] = [each for each in processes if each is not busy]
-        turner.world.slow_source(SOURCE, timedelta(0))
+        later.set()
         eventually(lambda: run.states() == {left.pid: "working"} and run.shown()["planner"])
         run.made.await_polls(2)
         assert run.made.stop(left) == 0
