@@ -10,7 +10,7 @@ import typer
 
 from monitor import __version__
 from monitor.cli.output import echo
-from monitor.cli.startup import Options
+from monitor.cli.startup import VERSION, Options
 
 PARTS: Final = {
     "config": ("init", "config"),
@@ -37,7 +37,10 @@ _ABOUT = "Monitors the OAuth tokens of social accounts and alerts before they ex
 
 
 def command_line(name: str | None = None) -> typer.Typer:
-    """Return the program with the one command of this name, or with all commands if there is none of this name."""
+    """Return the program with the one command of this name, or with all commands if there is none of this name.
+
+    VERSION is answered without any command.
+    """
     parts = [part for part, commands in PARTS.items() if name in commands]
     app = typer.Typer(
         name="token-monitor",
@@ -48,7 +51,7 @@ def command_line(name: str | None = None) -> typer.Typer:
         rich_markup_mode=None,
         callback=begin,
     )
-    for part in parts or PARTS:
+    for part in parts or (() if name == VERSION else PARTS):
         import_module(f"monitor.cli.{part}").register(app)
     return app
 
@@ -72,7 +75,7 @@ def begin(
         ),
     ] = None,
     version: Annotated[  # noqa: ARG001 - handled by its callback
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+        bool, typer.Option(VERSION, callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """Store the options that stand before the command."""

@@ -1,7 +1,8 @@
-"""Imports without packages that libraries load only because they are installed."""
+"""Imports without what libraries load although nothing here uses it: packages that are installed, and certificates."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,3 +19,24 @@ def without(*packages: str) -> Iterator[None]:
     finally:
         for name in hidden:
             del sys.modules[name]
+
+
+_TRUST_STORE = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+
+
+@contextmanager
+def without_certificates() -> Iterator[None]:
+    """Make TLS contexts that are created inside the block trust no certificate. Call before threads start.
+
+    aiohttp creates two contexts when it is imported, which takes 30 ms and 2 MB. Neither is used: each session has its own.
+    """
+    before = {name: os.environ.get(name) for name in _TRUST_STORE}
+    os.environ.update(dict.fromkeys(_TRUST_STORE, os.devnull))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

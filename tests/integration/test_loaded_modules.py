@@ -6,15 +6,17 @@ import signal
 import socket
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
+import trustme
 
 from tests.support.command_line import CONFIG, environment, write_config
 
 DELIVERY = ("apprise", "requests", "urllib3", "jinja2", "markupsafe")
 MIGRATIONS = ("alembic", "mako", "pygments")
-PAGE = ("starlette", "uvicorn", "icalendar")
+PAGE = ("starlette", "uvicorn", "click", "icalendar")
 SERVICES = ("aiohttp", "httpx", "stamina", "urllib.request", "http.client", "apscheduler", "prometheus_client")
 RARE = ("rich", "dateutil", "jmespath", "resvg_py")
 """For terminals, silences that recur, services that are read by a definition, and charts."""
@@ -57,6 +59,30 @@ def test_a_command_loads_only_what_it_needs(words: tuple[str, ...], tmp_path: Pa
     write_config(tmp_path)
     loaded(started(tmp_path, "db", "upgrade"))
     assert loaded(started(tmp_path, *words)) & set(NOT_IN_A_COMMAND) == set()
+
+
+def test_the_version_loads_neither_configuration_nor_store(tmp_path: Path) -> None:
+    assert loaded(started(tmp_path, "--version")) & {"pydantic", "sqlalchemy", "monitor.config", "monitor.store"} == set()
+
+
+def test_what_is_imported_without_certificates_leaves_them_to_the_sessions(tmp_path: Path) -> None:
+    """Each of aiohttp's own contexts takes 15 ms and 1 MB, and none is used: a session has its own."""
+    code = """
+        import os, ssl
+        from pathlib import Path
+        from monitor.cli.startup import loading
+        with loading():
+            import aiohttp.connector as connector
+            from monitor.providers.http import tls_context
+        owned = tls_context(None)
+        assert connector._SSL_CONTEXT_VERIFIED.cert_store_stats()["x509"] == 0
+        assert owned.cert_store_stats()["x509"] == 1 and owned.verify_mode is ssl.CERT_REQUIRED
+        assert os.environ["SSL_CERT_FILE"] == "authority.pem" and "SSL_CERT_DIR" not in os.environ
+    """
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
+    env = {**environment(), "SSL_CERT_FILE": "authority.pem"}
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, cwd=tmp_path, env=env)
 
 
 def free_port() -> int:
