@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 
 from monitor.domain import LastNotified, Status
 from monitor.store import Store, connection_queries, incidents, open_store, silences
+from tests.acceptance.daemon import eventually
 from tests.support.command_line import add_source, make_world, real_now, token_monitor, write_config
 from tests.support.factories import make_state
 from tests.support.incidents import open_incident
@@ -194,9 +197,15 @@ def test_an_interrupted_question_changes_nothing(lite: Store, tmp_path: Path) ->
     add_source(lite, "agency", [make_state(external_id=f"linkedin-{number}") for number in range(2)], now=real_now())
     with terminal(tmp_path, "forget", "agency/*", width=100) as shown:
         shown.until("Retire 2 connections? [y/N]")
-        shown.process.send_signal(signal.SIGINT)
-        shown.rest()
-        assert shown.process.wait(30) != 0
+
+        def interrupted() -> bool:
+            """Interrupt again, as a user does: readline misses a signal that arrives just before it waits for keys."""
+            shown.process.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                return shown.process.wait(1) != 0
+            return False
+
+        eventually(interrupted)
     with lite.begin_read() as conn:
         assert len(connection_queries.public_ids(conn, "agency/", limit=9)) == 2
 

@@ -114,7 +114,8 @@ def _compare_deliveries(
     attempts = {row.alert_id: row.attempts for row in deliveries}  # type: ignore[attr-defined]
     unsent = [f"{row.alert_id} is {row.state}" for row in deliveries if row.state != "sent"]  # type: ignore[attr-defined]
     found.violations += [f"not delivered: {each}" for each in unsent]
-    ids = [row.id for row in alerts]  # type: ignore[attr-defined]
+    events = {row.id: row.event for row in alerts}  # type: ignore[attr-defined]
+    ids = list(events)
     arrived: Counter[str] = Counter()
     plain: Counter[str] = Counter()
     for post in posts:
@@ -127,7 +128,7 @@ def _compare_deliveries(
     found.repeats = sum(count - 1 for count in arrived.values())
     for each in ids:
         if arrived[each] == 0:
-            found.violations.append(f"alert {each} never arrived")
+            found.violations.append(f"alert {each} ({events[each]}) never arrived in {attempts.get(each, 0)} attempts")
         if plain[each] > 1:
             found.violations.append(f"alert {each} was repeated {plain[each] - 1} times without a note that it may be a repeat")
         if arrived[each] > attempts.get(each, 0):
