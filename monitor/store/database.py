@@ -16,9 +16,8 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from monitor.domain.errors import SchemaOutOfDate, StoreError, StoreUnavailable
-from monitor.domain.imports import without
 from monitor.domain.threads import DaemonExecutor
-from monitor.store import db_errors, engines, revisions, sqlite_file
+from monitor.store import db_errors, engines, migrate, revisions, sqlite_file
 from monitor.store.postgres import WRITERS_LOCK, Server
 
 log = structlog.get_logger(__name__)
@@ -203,9 +202,6 @@ class Store:
         if found is not None and found not in revisions.KNOWN:
             raise SchemaOutOfDate(revisions.unknown(found))
         self._warn_of_network()
-        with without("pygments"):  # Mako, which Alembic loads, imports it for coloured errors: 4 MB
-            from monitor.store import migrate
-
         with self._translate_errors(system=True):
             return migrate.upgrade(self.target, before=self._write_copy if copy_first and self.path is not None else None)
 

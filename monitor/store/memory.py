@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 
-from alembic import command
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import QueuePool
 
-from monitor.store import migrate
+from monitor.store import creation
 from monitor.store.database import Store
 
 
@@ -27,7 +26,7 @@ class MemoryStore(Store):
     def upgrade(self, *, copy_first: bool = True) -> bool:  # noqa: ARG002 - there is nothing to copy
         """Create the tables of this version; return True."""
         with self.begin_write() as conn:
-            command.upgrade(migrate.configuration(conn), "head")
+            creation.create(conn)
         return True
 
     def _require_same_file(self) -> None:

@@ -1,4 +1,7 @@
-"""Schema migrations with Alembic, configured in code and run in one transaction: a migration that is killed is rolled back."""
+"""Schema migrations with Alembic, configured in code and run in one transaction: a migration that is killed is rolled back.
+
+A new database gets its schema from `monitor.store.creation`. Alembic is loaded only where there is something to migrate.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import Connection
 from sqlalchemy.pool import NullPool
 
 import monitor
 from monitor.domain.errors import SchemaOutOfDate, StoreError
-from monitor.store import engines, revisions
+from monitor.domain.imports import without
+from monitor.store import creation, engines, revisions
 from monitor.store.postgres import WRITERS_LOCK, Server
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 _LOCK = 0x746F6B656D6967  # one advisory lock per database, held by the process that migrates
 _WAIT = timedelta(minutes=5)
@@ -32,6 +38,8 @@ def scripts() -> Path:
 
 def configuration(conn: Connection | None = None) -> Config:
     """Return Alembic's configuration without a file; migrations/env.py takes the open connection from its attributes."""
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(scripts()).replace("%", "%%"))
     config.attributes["connection"] = conn
@@ -52,7 +60,10 @@ def upgrade(target: Path | Server, *, to: str = "head", before: Callable[[str], 
             raise SchemaOutOfDate(revisions.unknown(found))
         if found is not None and before is not None:
             before(found)
-        command.upgrade(configuration(conn), to)
+        if found is None and to == "head":
+            creation.create(conn)
+            return True
+        _commands().upgrade(configuration(conn), to)
         if isinstance(target, Path):
             _require_references(conn)
     return True
@@ -61,9 +72,17 @@ def upgrade(target: Path | Server, *, to: str = "head", before: Callable[[str], 
 def downgrade(target: Path | Server, *, to: str) -> None:
     """Downgrade the schema to an older revision ("base" for no schema)."""
     with _migrating(target) as conn:
-        command.downgrade(configuration(conn), to)
+        _commands().downgrade(configuration(conn), to)
         if isinstance(target, Path):
             _require_references(conn)
+
+
+def _commands() -> Any:
+    """Return Alembic's commands."""
+    with without("pygments"):  # Mako, which Alembic loads, imports it for coloured errors: 4 MB
+        from alembic import command
+
+    return command
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The tables, for SQLite and PostgreSQL. migrations/ creates exactly these; a test compares them.
+"""The tables, for SQLite and PostgreSQL. A new database is made from them, an older one by migrations/; a test compares both.
 
 The values of monitor.domain's enums are stored as text, so that a new value needs no migration.
 A scope of None (the key's owner) is stored as the empty text, because unique indexes ignore NULL.
@@ -143,6 +143,11 @@ Index("ix_connections_known", *(connections.c[name] for name in _known), **_live
 # What lists sort by, each in an index with the columns of filters: a far page skips entries of the index alone. The status is not
 # among them: a change of it would write each of these indexes.
 by_expiry, by_name = expiry_key(connections), name_key(connections)
+INCLUDED = {
+    "ix_connections_by_expiry": ("token_expires_at", "expires_at", "expires_before"),
+    "ix_connections_by_name": ("display_name", "username", "external_id"),
+}
+"""The columns of expressions, by index: PostgreSQL reads only the index if it also has them."""
 _filtered = tuple(connections.c[name] for name in ("source", "platform", "label_set", "retired_at"))
 Index("ix_connections_by_expiry", by_expiry, connections.c.id, *_filtered, **_live)
 Index("ix_connections_by_since", connections.c.since.desc(), connections.c.id, *_filtered, **_live)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from monitor.store import migrate, sqlite_file
 from tests.support.command_line import CONFIG, environment, write_config
 
 DELIVERY = ("apprise", "requests", "urllib3", "jinja2", "markupsafe")
@@ -47,8 +48,15 @@ def loaded(process: subprocess.Popen[str]) -> set[str]:
     return set(out.rpartition("loaded: ")[2].split())
 
 
+def test_a_new_database_is_created_without_alembic(tmp_path: Path) -> None:
+    write_config(tmp_path)
+    assert loaded(started(tmp_path, "db", "upgrade")) & set(MIGRATIONS) == set()
+
+
 def test_a_migration_loads_no_highlighting_of_errors(tmp_path: Path) -> None:
     write_config(tmp_path)
+    sqlite_file.create(tmp_path / "monitor.db")
+    migrate.upgrade(tmp_path / "monitor.db", to="0008")
     found = loaded(started(tmp_path, "db", "upgrade"))
     assert "alembic" in found
     assert "pygments" not in found

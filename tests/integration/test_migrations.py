@@ -1,4 +1,4 @@
-"""The schema: built by the migrations, equal to the tables of the code, whole or not at all."""
+"""The schema: the same if it is created and if it is migrated, equal to the tables of the code, whole or not at all."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from alembic import command, op
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, event, inspect, text
 from sqlalchemy.schema import CreateIndex
 
 from monitor.domain import ProbeFinding
 from monitor.domain.errors import SchemaOutOfDate
-from monitor.store import Store, connection_codec, migrate, open_store, revisions
-from monitor.store.schema import metadata
+from monitor.store import Store, connection_codec, migrate, open_store, revisions, sqlite_file
+from monitor.store.schema import metadata, polls
 
 WITHOUT_TABLES: set[str] = set()
 BY_EXPRESSION = {"ix_connections_by_expiry", "ix_connections_by_name"}
@@ -49,9 +49,67 @@ def differences(conn: Connection) -> list[Any]:
     return list(compare_metadata(MigrationContext.configure(conn, opts=options), metadata))
 
 
-def test_migrated_schema_is_the_schema_of_the_code(empty_database: str) -> None:
-    with open_store(empty_database) as store, store.begin_write() as conn:
+@pytest.mark.parametrize("first", [None, "0001"], ids=["created", "migrated"])
+def test_schema_is_that_of_the_code(first: str | None, empty_database: str) -> None:
+    with prepared(empty_database, first=first) as store, store.begin_write() as conn:
         assert differences(conn) == []
+
+
+def prepared(url: str, *, first: str | None) -> Store:
+    """A store of this version that was created, or that was migrated from its first revision."""
+    store = Store(url)
+    if first is not None:
+        prepared_at(store, first)
+    store.upgrade(copy_first=False)
+    return store
+
+
+def prepared_at(store: Store, revision: str) -> None:
+    """Create the schema of a revision by the migrations."""
+    if isinstance(store.target, Path):
+        sqlite_file.create(store.target)
+    migrate.upgrade(store.target, to=revision)
+
+
+def test_a_schema_is_the_same_if_it_is_created_and_if_it_is_migrated(empty_database: str) -> None:
+    """Apart from the order of columns and constraints, which a migration adds at the end."""
+    with prepared(empty_database, first=None) as store:
+        created = statements(store)
+        migrate.downgrade(store.target, to="base")
+        migrate.upgrade(store.target, to="0001")
+        assert store.current() == "0001"
+        store.upgrade(copy_first=False)
+        migrated = statements(store)
+    assert len(created) > 50
+    assert created == migrated
+
+
+def statements(store: Store) -> set[tuple[str, ...]]:
+    """The definitions of all tables and indexes: their columns with types and defaults, their constraints and conditions."""
+    with store.begin_read() as conn:
+        if store.path is not None:
+            rows = conn.execute(text("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"))
+            return {(name, *sorted(_clauses(sql))) for name, sql in rows}
+        found: set[tuple[str, ...]] = set()
+        for query in POSTGRES_DEFINITIONS:
+            found |= {tuple(map(str, row)) for row in conn.execute(text(query))}
+        return found
+
+
+POSTGRES_DEFINITIONS = (
+    """SELECT table_name, column_name, data_type, is_nullable, column_default, is_identity, character_maximum_length
+       FROM information_schema.columns WHERE table_schema = current_schema()""",
+    "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = current_schema()",
+    """SELECT conrelid::regclass, conname, pg_get_constraintdef(oid) FROM pg_constraint
+       WHERE connamespace = current_schema()::regnamespace""",
+)
+
+
+def _clauses(sql: str) -> list[str]:
+    """The parts of a statement, without the spaces in which the two differ."""
+    head, _, body = sql.partition("(")
+    parts = re.split(r",(?![^(]*\))", body.rstrip().removesuffix(")"))
+    return ["".join(part.split()) for part in (head, *parts)]
 
 
 def test_partial_indexes_are_the_same_in_the_database_and_in_the_code(empty_database: str) -> None:
@@ -158,24 +216,31 @@ def test_downgrade_leaves_nothing_and_upgrade_brings_it_back(store: Store) -> No
         assert differences(conn) == []
 
 
-def test_P28_migration_that_fails_half_way_never_happened(empty_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both databases take their DDL back, so the second try starts from nothing."""
-    create = op.create_table
-    made: list[str] = []
+@pytest.mark.parametrize("first", [None, "0001"], ids=["created", "migrated"])
+def test_P28_schema_that_fails_half_way_never_happened(
+    first: str | None, empty_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both databases take their DDL back, so the second try starts from where the first one did."""
 
-    def fail_at_the_fifth(name: str, *columns: Any, **options: Any) -> Any:
-        made.append(name)
-        if len(made) == 5:
-            raise RuntimeError("the machine went down")
-        return create(name, *columns, **options)
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("the machine went down")
 
     with Store(empty_database) as store:
-        monkeypatch.setattr(op, "create_table", fail_at_the_fifth)
-        with pytest.raises(RuntimeError, match="went down"):
-            store.upgrade()
-        monkeypatch.undo()
-        assert tables(store) == WITHOUT_TABLES
-        assert store.current() is None
+        if first is None:
+            event.listen(polls, "after_create", fail)
+        else:
+            prepared_at(store, first)
+            monkeypatch.setattr(op, "drop_index", fail)
+        before = tables(store) if first else WITHOUT_TABLES
+        try:
+            with pytest.raises(RuntimeError, match="went down"):
+                store.upgrade()
+        finally:
+            monkeypatch.undo()
+            if first is None:
+                event.remove(polls, "after_create", fail)
+        assert tables(store) == before
+        assert store.current() == first
         assert store.upgrade() is True
         with store.begin_write() as conn:
             assert differences(conn) == []
@@ -183,22 +248,16 @@ def test_P28_migration_that_fails_half_way_never_happened(empty_database: str, m
 
 KILLED = """
     import os, signal
-    from alembic import op
+    from sqlalchemy import event
     from monitor.store import Store
+    from monitor.store.schema import polls
 
-    create = op.create_table
-
-    def die(name, *columns, **options):
-        if name == "polls":
-            os.kill(os.getpid(), signal.SIGKILL)
-        return create(name, *columns, **options)
-
-    op.create_table = die
+    event.listen(polls, "before_create", lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
     Store({url!r}).upgrade()
 """
 
 
-def test_P28_migration_killed_half_way_runs_again_cleanly(empty_database: str) -> None:
+def test_P28_creation_killed_half_way_runs_again_cleanly(empty_database: str) -> None:
     code = textwrap.dedent(KILLED).format(url=empty_database)
     done = subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parents[2])
     assert done.returncode == -signal.SIGKILL
@@ -314,6 +373,7 @@ def test_sqlite_migration_that_orphans_rows_is_taken_back(tmp_path: Path, monkey
         conn.execute(text("INSERT INTO scopes (source, scope) VALUES ('nobody', '')"))
 
     with Store(f"sqlite:///{tmp_path / 'monitor.db'}") as store:
+        prepared_at(store, "0008")
         monkeypatch.setattr(command, "upgrade", orphan)
         with pytest.raises(StoreError, match="would break references of table scopes"):
             store.upgrade()
