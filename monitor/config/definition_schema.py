@@ -3,8 +3,6 @@
 docs/definitions.md is generated from it. Expressions are JMESPath over a row, see `monitor.domain.rules.expressions`.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 from pydantic import Field, PlainValidator
@@ -12,7 +10,7 @@ from pydantic import Field, PlainValidator
 from monitor.config import fields as kinds
 from monitor.config.error_text import describe, refuse
 from monitor.config.fields import DefaultText, Kind, one_of
-from monitor.config.tables import Table
+from monitor.config.tables import Inner, Table
 
 AUTH_KINDS = ("header", "basic", "oauth", "none")
 LIST_KINDS = ("http", "jwt")
@@ -161,7 +159,7 @@ class ListTable(Table):
         default=None, description="A list in each row whose elements are the rows; the outer row is their `parent`."
     )
     where: Annotated[Expression | None, _NONE] = Field(default=None, description="True of the rows that count.")
-    paging: PagingTable | None = Field(default=None, description="Pages of the list.")
+    paging: Inner[PagingTable] | None = Field(default=None, description="Pages of the list.")
 
 
 class EachTable(Table):
@@ -214,7 +212,7 @@ class RowTable(Table):
     last_error: Annotated[Expression | None, _NONE] = Field(default=None, description="Text of the last error of a post.")
     last_error_at: Annotated[Expression | None, _NONE] = Field(default=None, description="When that error occurred.")
     labels: Annotated[Expressions | None, _NONE] = Field(default=None, description="Labels, by name.")
-    expires: ExpiresTable | None = Field(default=None, description="Expiry date.")
+    expires: Inner[ExpiresTable] | None = Field(default=None, description="Expiry date.")
 
 
 class StatusRuleTable(Table):
@@ -237,7 +235,7 @@ class TestRuleTable(Table):
     because: Annotated[Expression | None, _NONE] = Field(default=None, description="Explanation, shown with the result.")
 
 
-TestStatuses = list[TestRuleTable]
+TestStatuses = list[Inner[TestRuleTable]]
 
 
 class TestTable(Table):
@@ -274,7 +272,7 @@ class HookOnTable(Table):
     when: Annotated[Expression | None, DefaultText("always")] = Field(default=None, description="Condition on the body.")
 
 
-HookOns = list[HookOnTable]
+HookOns = list[Inner[HookOnTable]]
 
 
 class HookTable(Table):
@@ -283,7 +281,7 @@ class HookTable(Table):
     secret: Annotated[kinds.SecretTexts | None, _NONE] = Field(
         default=None, description="Secret of the signature, or a list of several while it is rotated."
     )
-    signature: SignatureTable | None = Field(default=None, description="How a delivery is signed.")
+    signature: Inner[SignatureTable] | None = Field(default=None, description="How a delivery is signed.")
     on: Annotated[HookOns | None, DefaultText("every delivery")] = Field(default=None, description="Deliveries that count.")
 
 
@@ -294,8 +292,8 @@ class TokenTable(Table):
     secret: Annotated[kinds.SecretText | None, _REQUIRED] = Field(default=None, description="The token.")
 
 
-Tokens = list[TokenTable]
-Statuses = list[StatusRuleTable]
+Tokens = list[Inner[TokenTable]]
+Statuses = list[Inner[StatusRuleTable]]
 
 
 class DefinitionTable(Table):
@@ -310,13 +308,13 @@ class DefinitionTable(Table):
         default=None, description="If true, secrets may be in addresses, where proxies and servers log them."
     )
     tokens: Annotated[Tokens | None, _NONE] = Field(default=None, description="Tokens to check, one request each.")
-    auth: AuthTable | None = Field(default=None, description="Authentication.")
-    each: EachTable | None = Field(default=None, description="Scopes.")
-    list: ListTable | None = Field(default=None, description="The list.")
-    row: RowTable | None = Field(default=None, description="Fields of a row.")
+    auth: Inner[AuthTable] | None = Field(default=None, description="Authentication.")
+    each: Inner[EachTable] | None = Field(default=None, description="Scopes.")
+    list: Inner[ListTable] | None = Field(default=None, description="The list.")
+    row: Inner[RowTable] | None = Field(default=None, description="Fields of a row.")
     status: Annotated[Statuses | None, _NONE] = Field(default=None, description="Rules for the status of a row, in order.")
-    test: TestTable | None = Field(default=None, description="Test of one connection.")
-    hook: HookTable | None = Field(default=None, description="Deliveries of the service.")
+    test: Inner[TestTable] | None = Field(default=None, description="Test of one connection.")
+    hook: Inner[HookTable] | None = Field(default=None, description="Deliveries of the service.")
 
 
 class DateTable(Table):
@@ -332,7 +330,7 @@ class DateTable(Table):
     labels: kinds.Labels = Field(default_factory=dict, description="Labels.")
 
 
-Dates = list[DateTable]
+Dates = list[Inner[DateTable]]
 
 
 class ShippedTable(DefinitionTable):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
+from functools import cached_property
 from typing import Any
 
 from pydantic.fields import FieldInfo
@@ -31,7 +32,6 @@ class Environment(EnvSettingsSource):
         self.errors: list[str] = []
         self.unreadable: set[Loc] = set()
         """Lists that could not be decoded: no further mistake is reported about them."""
-        self._known = _known()
         self._names = sorted(name for name in env if name.startswith(PREFIX))
         for name in self._names:
             self._take(name, over)
@@ -65,9 +65,17 @@ class Environment(EnvSettingsSource):
 
         Variables in `used` hold secrets and are left out.
         """
+        if not self._names:
+            return []
         by_flat = {known.replace("__", "_"): known for known in self._known}
         meant = {name: by_flat.get(name) or by_flat.get(f"{name}S") for name in self._names if name not in used}
         return [f"{name} has no effect; did you mean {near}?" for name, near in meant.items() if near and near != name]
+
+    @cached_property
+    def _known(self) -> list[str]:
+        """Every variable name, except those for single platforms. Most environments have no variable to compare with them."""
+        plain = [key.path for key in reference() if not set(key.path) & set("[<")]
+        return [variable(tuple(path.split("."))) for path in plain] + [variable(loc) for loc in LISTS]
 
     def _take(self, name: str, over: Mapping[str, Any]) -> None:
         loc: Loc = tuple(name.removeprefix(PREFIX).lower().split("__"))
@@ -118,12 +126,6 @@ class Environment(EnvSettingsSource):
 def variable(loc: Loc) -> str:
     """Return the variable that overrides a key path."""
     return PREFIX + "__".join(str(step) for step in loc).upper()
-
-
-def _known() -> list[str]:
-    """Return every variable name, except those for single platforms."""
-    plain = [key.path for key in reference() if not set(key.path) & set("[<")]
-    return [variable(tuple(path.split("."))) for path in plain] + [variable(loc) for loc in LISTS]
 
 
 def _without_nulls(value: Any) -> Any:

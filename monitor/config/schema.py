@@ -1,7 +1,5 @@
 """Schema of the file: every key with its type, default and description. The documentation is generated from it."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Annotated, Any, get_args
 
@@ -19,7 +17,7 @@ from monitor.config.source_schema import (
     SourceTable,
     default_budgets,
 )
-from monitor.config.tables import Table
+from monitor.config.tables import Inner, Table
 from monitor.domain import Severity
 
 PREFIX = "TOKEN_MONITOR_"
@@ -79,9 +77,13 @@ class MatchTable(Table):
 class LabelsTable(Table):
     """A rule that gives connections labels, and optionally thresholds. Of several matching rules the later wins, key by key."""
 
-    match: MatchTable = Field(default_factory=MatchTable, description="The connections that the rule matches.")
+    match: Inner[MatchTable] = Field(
+        default_factory=MatchTable.model_construct, description="The connections that the rule matches."
+    )
     set: kinds.Labels = Field(default_factory=dict, description="The labels to set, such as `client`.")
-    policy: Level = Field(default_factory=Level, description="Thresholds for the connections that the rule matches.")
+    policy: Inner[Level] = Field(
+        default_factory=Level.model_construct, description="Thresholds for the connections that the rule matches."
+    )
 
 
 class ChannelTable(Table):
@@ -227,7 +229,7 @@ class WebTable(Table):
     connection_metrics: kinds.Switch = Field(
         default="auto", description="Metrics for each connection; `auto` exports them for up to 1,000 connections."
     )
-    users: list[UserTable] = Field(default_factory=list, description="Users with roles, one table each.")
+    users: list[Inner[UserTable]] = Field(default_factory=list, description="Users with roles, one table each.")
 
 
 class ClusterTable(Table):
@@ -310,27 +312,31 @@ class Document(BaseSettings):
         description="What messages, forecast, calendar and work list are grouped by: `client` (where there is one), `source`, or "
         "any other label.",
     )
-    database: DatabaseTable = Field(default_factory=DatabaseTable, description="Location of the data.")
-    schedule: ScheduleTable = Field(default_factory=ScheduleTable, description="Intervals of polls and probes.")
-    policy: Levels = Field(default_factory=Levels, description="When to warn.")
-    sources: list[SourceTable] = Field(default_factory=list, description="API keys to monitor, one table each.")
-    labels: list[LabelsTable] = Field(
+    database: Inner[DatabaseTable] = Field(default_factory=DatabaseTable.model_construct, description="Location of the data.")
+    schedule: Inner[ScheduleTable] = Field(
+        default_factory=ScheduleTable.model_construct, description="Intervals of polls and probes."
+    )
+    policy: Inner[Levels] = Field(default_factory=Levels.model_construct, description="When to warn.")
+    sources: list[Inner[SourceTable]] = Field(default_factory=list, description="API keys to monitor, one table each.")
+    labels: list[Inner[LabelsTable]] = Field(
         default_factory=list, description="Rules that give connections labels and thresholds, one table each, in order."
     )
-    channels: list[ChannelTable] = Field(default_factory=list, description="Destinations of alerts, one table each.")
-    web: WebTable = Field(default_factory=WebTable, description="The status page and the API.")
-    hooks: HooksTable = Field(
-        default_factory=HooksTable, description="The listener for deliveries of services and pushed reports."
+    channels: list[Inner[ChannelTable]] = Field(default_factory=list, description="Destinations of alerts, one table each.")
+    web: Inner[WebTable] = Field(default_factory=WebTable.model_construct, description="The status page and the API.")
+    hooks: Inner[HooksTable] = Field(
+        default_factory=HooksTable.model_construct, description="The listener for deliveries of services and pushed reports."
     )
-    cluster: ClusterTable = Field(
-        default_factory=ClusterTable, description="Work shared by several daemons on one PostgreSQL database."
+    cluster: Inner[ClusterTable] = Field(
+        default_factory=ClusterTable.model_construct, description="Work shared by several daemons on one PostgreSQL database."
     )
-    logging: LoggingTable = Field(default_factory=LoggingTable, description="Level and format of the log.")
-    heartbeat: HeartbeatTable | None = Field(
+    logging: Inner[LoggingTable] = Field(default_factory=LoggingTable.model_construct, description="Level and format of the log.")
+    heartbeat: Inner[HeartbeatTable] | None = Field(
         default=None,
         description="Dead man's switch: a URL called regularly, so that another service notices when calls stop.",
     )
-    retention: RetentionTable = Field(default_factory=RetentionTable, description="Retention of finished records.")
+    retention: Inner[RetentionTable] = Field(
+        default_factory=RetentionTable.model_construct, description="Retention of finished records."
+    )
 
     def __init__(self, *, environment: PydanticBaseSettingsSource, file: PydanticBaseSettingsSource) -> None:
         """Validate the two sources. Raises pydantic's ValidationError."""

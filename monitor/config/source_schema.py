@@ -1,7 +1,5 @@
 """Schema of policies and sources."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import Field
@@ -9,7 +7,7 @@ from pydantic import Field
 from monitor.config import fields as kinds
 from monitor.config.definition_schema import Dates, DefinitionTable
 from monitor.config.fields import DefaultText
-from monitor.config.tables import Table
+from monitor.config.tables import Inner, Table
 from monitor.domain import Policy
 from monitor.domain.providers import coded_providers, in_words, providers_with
 
@@ -77,7 +75,7 @@ class Level(Table):
 class Levels(Level):
     """Thresholds, with overrides for single platforms."""
 
-    platforms: dict[str, Level] = Field(
+    platforms: dict[str, Inner[Level]] = Field(
         default_factory=dict, description="Thresholds for one platform, such as `[policy.platforms.tiktok]`."
     )
 
@@ -138,4 +136,4 @@ class SourceTable(DefinitionTable):
     stale_after: Annotated[kinds.IntervalOrOff, DefaultText("off")] = Field(
         default=None, description="For provider `push`: time without a report after which a connection is stale."
     )
-    policy: Levels = Field(default_factory=Levels, description="Thresholds for this source.")
+    policy: Inner[Levels] = Field(default_factory=Levels.model_construct, description="Thresholds for this source.")
