@@ -25,6 +25,7 @@ RANK = case({status.value: status.rank for status in Status}, value=_c.status, e
 """Rank of a connection's status: the higher the worse."""
 
 
+_STATUSES = {status.value: status for status in Status}
 _PROBED = (ProbeStatus.OK, ProbeStatus.FAILING)
 
 
@@ -220,7 +221,8 @@ def count_groups(conn: Connection, filters: ConnectionFilter = EVERY) -> list[Gr
     """Count live connections by source, platform and status, without empty groups; an index alone answers it."""
     columns = _c.source, _c.platform, _c.status
     query = select(*columns, func.count()).where(*live(), *conditions(conn, filters)).group_by(*columns)
-    return [GroupCount(source, platform, Status(status), number) for source, platform, status, number in conn.execute(query)]
+    rows = conn.execute(query).all()
+    return [GroupCount(source, platform, _STATUSES[status], number) for source, platform, status, number in rows]
 
 
 class LabelSetCount(NamedTuple):
@@ -236,7 +238,7 @@ def count_by_label_set(conn: Connection, filters: ConnectionFilter = EVERY) -> l
     """Count live connections by source, labels and status, without empty groups; an index alone answers it."""
     columns = _c.source, _c.label_set, _c.status
     query = select(*columns, func.count()).where(*live(), *conditions(conn, filters)).group_by(*columns)
-    return [LabelSetCount(source, key, Status(status), number) for source, key, status, number in conn.execute(query)]
+    return [LabelSetCount(source, key, _STATUSES[status], number) for source, key, status, number in conn.execute(query).all()]
 
 
 def count_by_status(conn: Connection, filters: ConnectionFilter = EVERY) -> dict[Status, int]:

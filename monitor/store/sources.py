@@ -301,6 +301,11 @@ def all_sources(conn: Connection, *, include_removed: bool = False) -> list[Sour
     return [_row(row) for row in conn.execute(query).mappings()]
 
 
+def names(conn: Connection) -> set[str]:
+    """Return the names of the sources, without removed ones."""
+    return set(conn.scalars(select(sources.c.name).where(sources.c.removed_at.is_(None))))
+
+
 def count_monitored(conn: Connection) -> tuple[int, int]:
     """Return the number of configured sources and of the connections that they listed."""
     query = select(func.count(), func.coalesce(func.sum(sources.c.connections), 0)).where(sources.c.removed_at.is_(None))

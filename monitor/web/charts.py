@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
+from operator import attrgetter
 from typing import Any
 
 from monitor.domain import Event, EventKind, Status
@@ -18,6 +19,7 @@ from monitor.views.renewals import RenewalView
 
 TIMELINE_DAYS = 90
 MOST_LANES = 8
+MOST_BATCHES = 60
 _DAY = timedelta(days=1)
 _STEPS = (timedelta(hours=6), _DAY, 2 * _DAY, 7 * _DAY, 14 * _DAY, 30 * _DAY, 90 * _DAY, 365 * _DAY)
 _STATUS_KINDS = (EventKind.APPEARED, EventKind.STATUS_CHANGED)
@@ -74,14 +76,13 @@ class Timeline:
     lanes: tuple[TimelineLane, ...]
     ticks: tuple[Tick, ...]
     batches: tuple[TimelineBatch, ...]
-    """By source and platform, the nearest first."""
+    """By source and platform, the nearest first; at most MOST_BATCHES."""
+    later: int
+    """The number of further batches."""
+    busiest: TimelineBatch | None
+    """The largest batch, the earliest of several; None without any."""
     number: int
     days: int = TIMELINE_DAYS
-
-    @property
-    def busiest(self) -> TimelineBatch | None:
-        """The largest batch, the earliest of several."""
-        return max(self.batches, key=lambda batch: batch.number, default=None)
 
 
 def timeline(coming: Sequence[ExpiringGroup], *, now: datetime) -> Timeline:
@@ -96,36 +97,38 @@ def timeline(coming: Sequence[ExpiringGroup], *, now: datetime) -> Timeline:
     rest = [each for each in coming if each.platform not in alone]
     if rest:
         lanes.append(_lane("", rest, now))
+    found = batches(coming, key=attrgetter("source", "platform"))
     return Timeline(
         lanes=tuple(lanes),
         ticks=tuple(_ticks(now, until)),
-        batches=tuple(batches(coming, key=lambda each: (each.source, each.platform))),
+        batches=tuple(found[:MOST_BATCHES]),
+        later=max(0, len(found) - MOST_BATCHES),
+        busiest=max(found, key=attrgetter("number"), default=None),
         number=sum(numbers.values()),
     )
 
 
 def batches(coming: Iterable[ExpiringGroup], *, key: Callable[[ExpiringGroup], Any]) -> list[TimelineBatch]:
     """Return reconnect batches of whole days: expiries within three days of the first."""
-    open_: dict[Any, TimelineBatch] = {}
-    found: list[TimelineBatch] = []
-    for each in sorted(coming, key=lambda each: each.first):
-        batch = open_.get(key(each))
-        if batch is not None and each.last - batch.first <= BATCH_SPAN:
-            joined = TimelineBatch(
-                source=batch.source,
-                platform=batch.platform,
-                first=batch.first,
-                last=max(batch.last, each.last),
-                number=batch.number + each.number,
-            )
-            found[found.index(batch)] = joined
+    open_: dict[Any, list[ExpiringGroup]] = {}
+    found: list[list[ExpiringGroup]] = []
+    for each in sorted(coming, key=attrgetter("first")):
+        batch = open_.get(own := key(each))
+        if batch is not None and each.last - batch[0].first <= BATCH_SPAN:
+            batch.append(each)
         else:
-            joined = TimelineBatch(
-                source=each.source, platform=each.platform, first=each.first, last=each.last, number=each.number
-            )
-            found.append(joined)
-        open_[key(each)] = joined
-    return found
+            open_[own] = batch = [each]
+            found.append(batch)
+    return [
+        TimelineBatch(
+            source=groups[0].source,
+            platform=groups[0].platform,
+            first=groups[0].first,
+            last=max(each.last for each in groups),
+            number=sum(each.number for each in groups),
+        )
+        for groups in found
+    ]
 
 
 def _lane(platform: str, coming: Sequence[ExpiringGroup], now: datetime) -> TimelineLane:

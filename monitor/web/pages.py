@@ -58,7 +58,7 @@ async def show(
 
 def routes(site: Site) -> list[Route]:
     """Return the routes of the status, sources and silences pages."""
-    cache = status_page.CountCache()
+    cache = status_page.TimelineCache()
 
     async def status(request: Request) -> Response:
         now = site.clock.now()

@@ -379,7 +379,7 @@ def source_names(conn: Connection, config: Config, selection: ConnectionFilter) 
     stored = resolve_labels(conn, selection, config).stored_labels
     if stored is not None:
         return set(stored.sources)
-    return {source.name for source in config.sources} | {row.name for row in sources.all_sources(conn)}
+    return {source.name for source in config.sources} | sources.names(conn)
 
 
 def platform_names(conn: Connection, config: Config, selection: ConnectionFilter) -> set[str]:

@@ -19,7 +19,7 @@ from monitor.domain.records import replace
 from monitor.domain.rules.labels import CLIENT
 from monitor.domain.timefmt import Times
 from monitor.store import Connection, connection_conditions, connection_pages, connection_queries, sources
-from monitor.store.connection_pages import ExpiringGroup, Order
+from monitor.store.connection_pages import Order
 from monitor.store.connection_queries import ConnectionRow, GroupCount, ObservedGroup
 from monitor.views import work_list
 from monitor.views.connections import Reader, Suppressions
@@ -34,6 +34,8 @@ from monitor.web.query_params import STALE, ListQuery, read_query, source_names
 
 MOST_LABELS = 1_000
 """Labels that the filter offers; others can be given in the address."""
+MOST_BARS = 12
+"""Sources and platforms that are drawn; of the others only the number is shown."""
 ORDERS = {
     Order.WORST: "worst first",
     Order.EXPIRY: "nearest expiry first",
@@ -58,6 +60,7 @@ class Bar:
     name: str
     number: int
     parts: tuple[Part, ...]
+    """Empty beyond the first MOST_BARS."""
     source: SourceView | None = None
 
 
@@ -86,35 +89,34 @@ class SourceWarning:
     severe: bool
 
 
-class CountCache:
-    """A cache of expensive counts, by selection: each is kept for a hundred times as long as the query took."""
+class TimelineCache:
+    """A cache of timelines, by selection: each is kept for a hundred times as long as it took to count its expiries."""
 
     def __init__(self) -> None:
-        self._kept: dict[object, tuple[float, list[ExpiringGroup]]] = {}
+        self._kept: dict[object, tuple[float, charts.Timeline]] = {}
 
-    def expiring(
+    def timeline(
         self, conn: Connection, known: Collection[str], selection: ConnectionFilter = EVERY, *, now: datetime, few: bool = False
-    ) -> list[ExpiringGroup]:
-        """Return the groups that expire within the timeline. `known` names all sources: a change empties the cache.
+    ) -> charts.Timeline:
+        """Return the timeline of the selected connections. `known` names all sources: a change empties the cache.
 
         `few` is a hint: few connections match.
         """
         started = time.monotonic()
         key = tuple(sorted(known)), repr(selection)
-        until, groups = self._kept.pop(key, (started, []))
-        if started >= until:
-            groups = connection_pages.count_expiring(
-                conn, selection, now=now, until=now + timedelta(days=charts.TIMELINE_DAYS), few=few
-            )
+        until, found = self._kept.pop(key, (started, None))
+        if found is None or started >= until:
+            last = now + timedelta(days=charts.TIMELINE_DAYS)
+            found = charts.timeline(connection_pages.count_expiring(conn, selection, now=now, until=last, few=few), now=now)
             ended = time.monotonic()
             until = ended + _CACHED_PER_COST * (ended - started)
-        self._kept[key] = until, groups
+        self._kept[key] = until, found
         while len(self._kept) > _CACHED_SELECTIONS:
             self._kept.pop(next(iter(self._kept)), None)
-        return groups
+        return found
 
 
-def build(conn: Connection, config: Config, now: datetime, request: Request, cache: CountCache) -> dict[str, Any]:
+def build(conn: Connection, config: Config, now: datetime, request: Request, cache: TimelineCache) -> dict[str, Any]:
     """Return the context of the page's template."""
     known = {row.name: row for row in sources.all_sources(conn)}
     reader = Reader(config, known, now=now, suppressions=Suppressions.read(conn, now))
@@ -143,9 +145,10 @@ def build(conn: Connection, config: Config, now: datetime, request: Request, cac
         "no_channel": not config.channels and not visible.bound_to,
         "no_source": not config.sources and not visible.bound_to,
         "failing_channels": [channel for channel in channels if channel.problem],
-        "timeline": charts.timeline(cache.expiring(conn, known, selection, now=now, few=number < _FEW), now=now),
+        "timeline": cache.timeline(conn, known, selection, now=now, few=number < _FEW),
         "by_source": _bars(counted, stale, "source", views),
         "by_platform": _bars(counted, stale, "platform"),
+        "most_bars": MOST_BARS,
         "query": query,
         "total": total,
         "pages": max(1, -(-total // query.per)),
@@ -252,9 +255,9 @@ def _source_warnings(views: Iterable[SourceView]) -> Iterator[SourceWarning]:
 def _bars(
     counted: Iterable[GroupCount], stale: Iterable[ObservedGroup], by: str, views: Collection[SourceView] = ()
 ) -> list[Bar]:
-    found: dict[str, Counter[Status]] = {view.name: Counter() for view in views}
+    found: dict[str, Counter[Status]] = defaultdict(Counter, {view.name: Counter() for view in views})
     for each in counted:
-        found.setdefault(getattr(each, by), Counter())[each.status] += each.number
+        found[getattr(each, by)][each.status] += each.number
     old: dict[str, Counter[Status]] = defaultdict(Counter)
     for group in stale:
         old[getattr(group, by)][group.status] += group.number
@@ -265,8 +268,13 @@ def _bars(
         return -sum(number for status, number in numbers.items() if status.needs_attention), -numbers.total(), name
 
     return [
-        Bar(name=name, number=numbers.total(), parts=parts_of(numbers, old[name]), source=known.get(name))
-        for name, numbers in sorted(found.items(), key=bad_first)
+        Bar(
+            name=name,
+            number=numbers.total(),
+            parts=parts_of(numbers, old[name]) if place < MOST_BARS else (),
+            source=known.get(name),
+        )
+        for place, (name, numbers) in enumerate(sorted(found.items(), key=bad_first))
     ]
 
 

@@ -48,6 +48,14 @@ def test_lanes_are_by_platform_the_fullest_first_and_the_rest_share_one() -> Non
     assert len(charts.timeline([coming(5, platform=name) for name in platforms[:8]], now=NOW).lanes) == 8
 
 
+def test_the_table_ends_after_sixty_batches_and_the_largest_is_found_among_all() -> None:
+    drawn = charts.timeline([coming(1 + index / 10, number=1 + index, source=f"s{index}") for index in range(70)], now=NOW)
+    assert [(batch.source, batch.number) for batch in drawn.batches] == [(f"s{index}", index + 1) for index in range(60)]
+    assert drawn.later == 10
+    assert drawn.busiest is not None
+    assert drawn.busiest.source == "s69"
+
+
 def test_nothing_to_come_is_an_empty_picture() -> None:
     drawn = charts.timeline([], now=NOW)
     assert (drawn.lanes, drawn.batches, drawn.number, drawn.busiest) == ((), (), 0, None)
