@@ -14,7 +14,7 @@ from monitor.domain.records import Record
 from monitor.domain.rules.probes import last_ok_at
 from monitor.store import former_ids
 from monitor.store.connection_codec import decode_state
-from monitor.store.connection_conditions import conditions, expiry, live, public_id
+from monitor.store.connection_conditions import conditions, each_of, expiry, live, public_id
 from monitor.store.label_sets import decode as decode_labels
 from monitor.store.schema import by_expiry, cohorts, connections, label_sets, scopes, sources
 from monitor.store.sql import chunked
@@ -111,7 +111,9 @@ def list_connections(
         query = query.where(only)
     if worst_first:
         query = query.order_by(RANK.desc(), _c.token_expires_at.asc().nulls_last())
-    query = query.order_by(_c.source, _c.scope, _c.external_id).limit(limit)
+    # A further condition leaves few rows: to sort them is faster than to read every row in the order of an index.
+    first = _c.source if only is None else each_of(_c.source)
+    query = query.order_by(first, _c.scope, _c.external_id).limit(limit)
     return (_row(row) for row in conn.execute(query, execution_options={"yield_per": 1000}))
 
 
