@@ -8,7 +8,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, text
 
 from monitor.store import revisions
-from monitor.store.schema import INCLUDED, metadata
+from monitor.store.schema import INCLUDED, VACUUM_OFTEN, metadata
 
 _VERSION = """
     CREATE TABLE IF NOT EXISTS alembic_version (
@@ -23,6 +23,8 @@ def create(conn: Connection) -> None:
     if conn.dialect.name == "postgresql":
         _state_index_options()
     metadata.create_all(conn, checkfirst=False)
+    if conn.dialect.name == "postgresql":
+        conn.exec_driver_sql(VACUUM_OFTEN)
     conn.exec_driver_sql(_VERSION)
     conn.execute(text("INSERT INTO alembic_version VALUES (:revision)"), {"revision": revisions.HEAD})
 

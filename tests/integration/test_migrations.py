@@ -102,6 +102,7 @@ POSTGRES_DEFINITIONS = (
     "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = current_schema()",
     """SELECT conrelid::regclass, conname, pg_get_constraintdef(oid) FROM pg_constraint
        WHERE connamespace = current_schema()::regnamespace""",
+    "SELECT relname, reloptions FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND reloptions IS NOT NULL",
 )
 
 
