@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import ColumnElement, event, select, update
 
 from monitor.config.load import load
 from monitor.domain import ConnectionState, DeliveryState, Refresh, Status, provider_info
@@ -288,6 +288,19 @@ def test_lists_are_read_in_the_order_of_an_index(store: Store, key: ColumnElemen
     assert "ix_connections_by_" in plan
     assert "TEMP B-TREE" not in plan
     assert "Sort" not in plan
+
+
+def test_what_time_has_changed_is_found_by_its_index(store: Store) -> None:
+    """Reading every row in the order of another index takes a tenth of a second for 100,000 connections."""
+    fill(store, NOW)
+    asked: list[str] = []
+    with store.begin_read() as conn:
+        event.listen(conn, "before_cursor_execute", lambda _conn, _cursor, statement, *_: asked.append(statement))
+        changed = connection_queries.changed_by_time(NOW)
+        list(connection_queries.list_connections(conn, worst_first=False, only=changed, limit=5))
+        if conn.dialect.name == "sqlite":
+            plan = str(conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {asked[0]}", (NOW.isoformat(), 5, 0)).all())
+            assert "ix_connections_next_change_at" in plan
 
 
 @pytest.mark.parametrize("text", ["nORDlicht", "agency/", "%", "nothing like it"])
