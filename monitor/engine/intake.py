@@ -72,7 +72,7 @@ class Intake:
             return record_push(conn, settings, snapshots, channels=self._channels, now=self._clock.now())
 
         small = len(snapshots) <= SMALL
-        recorded = await (self._batch_writer.write(write) if small else self._store.write(write))
+        recorded: Recorded | None = await (self._batch_writer.write(write) if small else self._store.write(write))
         if recorded is None:
             raise IntakeClosed
         self._recorded(recorded)

@@ -1,6 +1,6 @@
 """Poll sources: fetch a source's lists and record what follows from them.
 
-`Poller.poll` fetches; the next step is `record_poll` in `engine/recording/polls.py`, which writes it all in one transaction.
+`Poller.poll` fetches; the next step is `record_polls` in `engine/recording/polls.py`, which writes it all in one transaction.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import TypeAlias
 
 import structlog
 
@@ -17,7 +18,7 @@ from monitor.domain.clock import Clock
 from monitor.domain.errors import LeaseLost
 from monitor.engine.connection_links import ConnectionLinks
 from monitor.engine.fencing import Fence, is_lease_lost, unfenced
-from monitor.engine.recording.polls import Poll, record_poll, record_scopes
+from monitor.engine.recording.polls import Poll, record_polls, record_scopes
 from monitor.engine.recording.queueing import Recorded
 from monitor.providers.base import Provider
 from monitor.store import Connection, Store
@@ -32,6 +33,9 @@ WARN_EVERY = timedelta(hours=1)
 
 SMALL = 1000
 """Polls that list at most this many connections share a transaction with others. A larger one would delay the others."""
+
+_Ended: TypeAlias = tuple[SourceConfig, Poll, Mapping[str | None, ScopeReport]]
+"""A poll that has ended, and the readings of scopes that replace its own, also those that arrive until it is recorded."""
 
 
 class Poller:
@@ -49,7 +53,7 @@ class Poller:
         is_doubtful: Callable[[SourceConfig, PollReport], bool] | None = None,
     ) -> None:
         """`is_doubtful` returns True for a report that is not to be recorded, because another daemon must confirm it."""
-        self._store, self._batch_writer = store, BatchWriter(store)
+        self._store, self._batch_writer = store, BatchWriter(store, self._write)
         self._clock, self._channels = clock, channels
         self._metrics, self._links = metrics, links
         self._fence, self._is_doubtful = fence, is_doubtful
@@ -107,14 +111,21 @@ class Poller:
         return recorded
 
     async def _record(self, source: SourceConfig, poll: Poll, newer: Mapping[str | None, ScopeReport]) -> Recorded:
-        def write(conn: Connection) -> Recorded:
-            self._fence(conn, source.name)
-            latest = replace(poll, report=_with_newer(poll.report, newer)) if newer else poll
-            with memory.gc_paused(poll.report.listed):
-                return record_poll(conn, source, latest, channels=self._channels)
+        ended: _Ended = (source, poll, newer)
+        if poll.report.listed <= SMALL:
+            recorded: Recorded = await self._batch_writer.write(ended)
+        else:
+            [recorded] = await self._store.write(lambda conn: self._write(conn, [ended]))
+        return recorded
 
-        small = poll.report.listed <= SMALL
-        return await (self._batch_writer.write(write) if small else self._store.write(write))
+    def _write(self, conn: Connection, batch: Sequence[_Ended]) -> list[Recorded]:
+        """Record polls in the caller's transaction."""
+        polls = []
+        for source, poll, newer in batch:
+            self._fence(conn, source.name)
+            polls.append((source, replace(poll, report=_with_newer(poll.report, newer)) if newer else poll))
+        with memory.gc_paused(sum(poll.report.listed for _, poll in polls)):
+            return record_polls(conn, polls, channels=self._channels)
 
     def _log(self, source: SourceConfig, poll: Poll, recorded: Recorded) -> None:
         """Write one log line per poll."""

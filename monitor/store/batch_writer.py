@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import Connection
 
 from monitor.domain.errors import StoreUnavailable
 from monitor.store.database import Store
 
-T = TypeVar("T")
-Write = Callable[[Connection], Any]
-
 MOST = 32
 """Maximum number of writes in one transaction, so that none waits long for the others."""
+
+
+def _run_each(conn: Connection, writes: list[Callable[[Connection], Any]]) -> list[Any]:
+    return [write(conn) for write in writes]
 
 
 class BatchWriter:
@@ -26,15 +27,16 @@ class BatchWriter:
     database is unavailable, all callers get that error.
     """
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._waiting: list[tuple[Write, asyncio.Future[Any]]] = []
+    def __init__(self, store: Store, run: Callable[[Connection, list[Any]], list[Any]] = _run_each) -> None:
+        """`run` makes the writes of one batch and returns their results. Without it, writes are functions, which it calls."""
+        self._store, self._run = store, run
+        self._waiting: list[tuple[Any, asyncio.Future[Any]]] = []
         self._draining: asyncio.Task[None] | None = None
 
-    async def write(self, fn: Callable[[Connection], T]) -> T:
-        """Run `fn` in a transaction, which is committed when this returns. Raises what `fn` raises, and StoreError."""
-        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._waiting.append((fn, done))
+    async def write(self, write: Any) -> Any:
+        """Make a write in a transaction, which is committed when this returns. Raises what the write raises, and StoreError."""
+        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting.append((write, done))
         if self._draining is None:
             self._draining = asyncio.create_task(self._drain(), name="batch-writer")
         return await done
@@ -49,9 +51,9 @@ class BatchWriter:
             for _, done in self._waiting:
                 done.cancel()
 
-    async def _commit(self, batch: list[tuple[Write, asyncio.Future[Any]]]) -> None:
+    async def _commit(self, batch: list[tuple[Any, asyncio.Future[Any]]]) -> None:
         try:
-            results = await self._store.write(lambda conn: [fn(conn) for fn, _ in batch])
+            results = await self._store.write(lambda conn: self._run(conn, [write for write, _ in batch]))
         except StoreUnavailable as error:
             for _, done in batch:
                 _fail(done, error)

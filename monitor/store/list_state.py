@@ -18,8 +18,9 @@ from monitor.store.types import instant_reader
 _DUE = """(missing > 0 OR recheck_at <= {0} OR (flags <> '[]' AND flags LIKE {0}))"""
 _LIVE = "FROM connections WHERE source = {0} AND retired_at IS NULL"
 _COUNTS = f"SUM(CASE WHEN missing = 0 THEN 1 ELSE 0 END), SUM(CASE WHEN {_DUE} THEN 1 ELSE 0 END)"
-_BY_SCOPE = f"SELECT scope, {_COUNTS} {_LIVE} GROUP BY scope"
-_SCOPES = "SELECT scope, digest, suspect_polls, unreadable_polls FROM scopes WHERE source = {0}"
+_OF_SOME = "FROM connections WHERE source IN ({1}) AND retired_at IS NULL GROUP BY source, scope"
+_BY_SCOPE = f"SELECT source, scope, {_COUNTS} {_OF_SOME}"
+_SCOPES = "SELECT source, scope, digest, suspect_polls, unreadable_polls FROM scopes WHERE source IN ({1})"
 _UNSETTLED = f"SELECT scope, external_id, missing {_LIVE} AND {_DUE}"
 _FINGERPRINTS = f"SELECT external_id, fingerprint {_LIVE} AND scope = {{0}}"
 _IDS = f"SELECT external_id, id {_LIVE} AND scope = {{0}}"
@@ -59,10 +60,20 @@ class UnsettledConnection(NamedTuple):
 
 def stored_lists(conn: Connection, source: str, now: datetime) -> dict[str | None, StoredList]:
     """Return the state of every scope of a source that has connections or was listed."""
-    found = {scope or None: StoredList(digest, 0, 0, *polls) for scope, digest, *polls in _run(conn, _SCOPES, source)}
-    for name, present, count in _run(conn, _BY_SCOPE, raw_instant(conn, now), _UNREADABLE, source):
-        known = found.get(name or None, NEVER_LISTED)
-        found[name or None] = known._replace(present=int(present), unsettled=int(count))
+    return stored_lists_of(conn, [source], now).get(source, {})
+
+
+def stored_lists_of(conn: Connection, names: Collection[str], now: datetime) -> dict[str, dict[str | None, StoredList]]:
+    """Return the same by source, of some sources."""
+    found: dict[str, dict[str | None, StoredList]] = {}
+    marks = ", ".join([placeholder(conn)] * len(names))
+    for source, scope, digest, *polls in _run(conn, _SCOPES.replace("{1}", marks), *names):
+        found.setdefault(source, {})[scope or None] = StoredList(digest, 0, 0, *polls)
+    counts = _run(conn, _BY_SCOPE.replace("{1}", marks), raw_instant(conn, now), _UNREADABLE, *names)
+    for source, scope, present, count in counts:
+        lists = found.setdefault(source, {})
+        known = lists.get(scope or None, NEVER_LISTED)
+        lists[scope or None] = known._replace(present=int(present), unsettled=int(count))
     return found
 
 

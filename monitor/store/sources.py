@@ -45,8 +45,24 @@ def record_poll(
     by_hook: bool = False,
 ) -> None:
     """Store a poll that ended. `by_hook` if a delivery of the service caused it."""
-    values = {"source": source, "at": at, "duration_ms": duration_ms, "outcome": outcome, "problem": problem}
-    conn.execute(_INSERT, {**values, "requests": requests, "connections": connections, "changed": changed, "by_hook": by_hook})
+    row = PollRow(
+        source=source,
+        at=at,
+        duration_ms=duration_ms,
+        outcome=outcome,
+        problem=problem,
+        requests=requests,
+        connections=connections,
+        changed=changed,
+        by_hook=by_hook,
+    )
+    record_polls(conn, [row])
+
+
+def record_polls(conn: Connection, rows: Sequence[PollRow]) -> None:
+    """Store polls that ended, in this order."""
+    if rows:
+        conn.execute(_INSERT, [asdict(row) for row in rows])
 
 
 def _poll_row(row: RowMapping) -> PollRow:
@@ -101,6 +117,40 @@ _REPORTED: dict[str, Any] = {
 }
 
 
+class ScopeReading(Record, frozen=True, kw_only=True):
+    """What one poll read of one scope."""
+
+    source: str
+    scope: str
+    """Empty for the key's owner."""
+    last_complete_at: datetime | None
+    """None keeps the stored time."""
+    problem: str | None
+    connections: int
+    digest: str | None
+    """Identifies the list that the scope's stored connections come from; without one, no single list matches them."""
+
+
+def save_readings(conn: Connection, rows: Sequence[ScopeReading]) -> None:
+    """Store what polls read of their scopes."""
+    if rows:
+        conn.execute(upsert(conn, scopes, ["source", "scope"], _REPORTED), [asdict(row) for row in rows])
+
+
+def readings(
+    source: str,
+    reports: Sequence[tuple[str | None, datetime | None, str | None, int]],
+    digests: Mapping[str | None, str | None],
+) -> list[ScopeReading]:
+    """Return the readings of a source's scopes, given as (scope, last_complete_at, problem, connections) and by digest."""
+    return [
+        ScopeReading(
+            source=source, scope=scope or "", last_complete_at=at, problem=problem, connections=count, digest=digests.get(scope)
+        )
+        for scope, at, problem, count in reports
+    ]
+
+
 def save_scopes(
     conn: Connection,
     source: str,
@@ -108,26 +158,8 @@ def save_scopes(
     *,
     digests: Mapping[str | None, str | None] | None = None,
 ) -> None:
-    """Store (scope, last_complete_at, problem, connections) per scope; a last_complete_at of None keeps the stored one.
-
-    `digests` identify the lists that the scopes' stored connections come from; without one, no single list matches them.
-    """
-    if not reports:
-        return
-    statement = upsert(conn, scopes, ["source", "scope"], _REPORTED)
-    known = digests or {}
-    rows = [
-        {
-            "source": source,
-            "scope": scope or "",
-            "last_complete_at": at,
-            "problem": problem,
-            "connections": count,
-            "digest": known.get(scope),
-        }
-        for scope, at, problem, count in reports
-    ]
-    conn.execute(statement, rows)
+    """Store the readings of a source's scopes, given as for `readings`."""
+    save_readings(conn, readings(source, reports, digests or {}))
 
 
 def save_suspects(conn: Connection, source: str, suspects: Mapping[str | None, int]) -> None:
@@ -314,7 +346,7 @@ def count_monitored(conn: Connection) -> tuple[int, int]:
 
 
 # Built once: both run at every poll, and building a statement takes longer than running it.
-_ONE = select(sources).where(sources.c.name == bindparam("key"))
+_SOME = select(sources).where(sources.c.name.in_(bindparam("names", expanding=True)))
 _SAVE = (
     update(sources)
     .where(sources.c.name == bindparam("key"))
@@ -324,14 +356,22 @@ _SAVE = (
 
 def find_source(conn: Connection, name: str) -> SourceRow | None:
     """Return a source, removed or not; None if there never was one with this name."""
-    row = conn.execute(_ONE, {"key": name}).mappings().one_or_none()
-    return None if row is None else _row(row)
+    return find_sources(conn, [name]).get(name)
+
+
+def find_sources(conn: Connection, names: Collection[str]) -> dict[str, SourceRow]:
+    """Return these sources by name, removed or not, without those that never existed."""
+    return {row["name"]: _row(row) for row in conn.execute(_SOME, {"names": list(names)}).mappings()}
 
 
 def save_source(conn: Connection, row: SourceRow) -> None:
     """Write every column of an existing source."""
-    values = {name: getattr(row, name) for name in row.__struct_fields__ if name != "name"}
-    conn.execute(_SAVE, {**values, "key": row.name})
+    save_sources(conn, [row])
+
+
+def save_sources(conn: Connection, rows: Sequence[SourceRow]) -> None:
+    """Write every column of existing sources."""
+    conn.execute(_SAVE, [{"key": values.pop("name"), **values} for values in map(asdict, rows)])
 
 
 _DUE = (

@@ -33,6 +33,7 @@ from monitor.engine.recording.system_alerts import close_without_alert, record_s
 from monitor.engine.recording.unrecognised_statuses import touches_unrecognised
 from monitor.store import Connection, alerts, connection_codec, connections, incidents, list_state, sources
 from monitor.store.connection_codec import StoredState
+from monitor.store.list_state import StoredList
 
 BATCH = 2000
 """Connections judged and written together, so that the memory in use does not grow with the list."""
@@ -75,6 +76,11 @@ class RecordedLists:
     unreadable_before: dict[str | None, int] = field(default_factory=dict)
     """By scope, the number of lists in a row before this poll that had unreadable rows."""
 
+    @property
+    def is_eventful(self) -> bool:
+        """True if anything but the scopes' digests follows from the lists."""
+        return bool(self.recorded != Recorded() or self.cohorts or self.suspects or self.unreadable_before or self.unrecognised)
+
 
 def record_lists(
     conn: Connection,
@@ -84,9 +90,13 @@ def record_lists(
     channels: Sequence[ChannelConfig],
     now: datetime,
     clock_skew: float | None,
+    stored: Mapping[str | None, StoredList] | None = None,
 ) -> RecordedLists:
-    """Record everything that the lists change, scope by scope. An incomplete list is no evidence of absence."""
-    comparison = Comparison(conn, source.name, report, now=now)
+    """Record everything that the lists change, scope by scope. An incomplete list is no evidence of absence.
+
+    `stored` is the state of the source's scopes; without it, it is read.
+    """
+    comparison = Comparison(conn, source.name, report, now=now, stored=stored)
     compared = comparison.scopes()
     judge = RowJudge(source=source, now=now, clock_skew=clock_skew, labeller=labeller_of(conn, source))
     digests = {each.scope: each.digest for each in compared}

@@ -53,12 +53,21 @@ class Compared:
 class Comparison:
     """Compares a report with the store, in one transaction."""
 
-    def __init__(self, conn: Connection, source: str, report: PollReport, *, now: datetime) -> None:
+    def __init__(
+        self,
+        conn: Connection,
+        source: str,
+        report: PollReport,
+        *,
+        now: datetime,
+        stored: Mapping[str | None, StoredList] | None = None,
+    ) -> None:
+        """Compare with `stored`, the state of the source's scopes; without it, it is read."""
         self._conn = conn
         self._source = source
         self._report = report
         self._now = now
-        self._stored_lists = list_state.stored_lists(conn, source, now)
+        self._stored_lists = list_state.stored_lists(conn, source, now) if stored is None else stored
 
     def scopes(self) -> list[Compared]:
         """Return every scope of which the report lists or proves something."""

@@ -1,6 +1,6 @@
-"""Record one poll of a source, in one transaction.
+"""Record polls of sources, in one transaction.
 
-The way of a poll: `engine/poller.py` fetches the lists and calls `record_poll` here. `list_changes` compares the lists with
+The way of a poll: `engine/poller.py` fetches the lists and calls `record_polls` here. `list_changes` compares the lists with
 the stored connections and applies the rules to what differs. `source_status` records what the poll shows about the source
 itself. Both call downwards only: `changes` writes states and history, `incidents` decides about alerts, `queueing` queues
 them.
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from monitor.config import ChannelConfig, SourceConfig
-from monitor.domain import PollReport, ScopeReport
+from monitor.domain import PollOutcome, PollReport, ScopeReport, SourceStatus
 from monitor.domain.rules import expiry, schedule
 from monitor.domain.rules.silent_probes import is_check_due
 from monitor.engine.recording.hooks import count_unannounced, is_by_hook, repeat_for_hook
@@ -26,6 +26,8 @@ from monitor.engine.recording.source_status import record_source
 from monitor.engine.recording.unreadable_rows import describe_scope, record_unreadable_rows
 from monitor.engine.recording.unrecognised_statuses import record_unrecognised
 from monitor.store import Connection, connections, probes, sources
+from monitor.store.poll_rows import PollRows
+from monitor.store.sources import SourceRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,23 +40,49 @@ class Poll:
     """When the answer was complete. Everything that follows from the poll is dated with this time."""
 
 
+def record_polls(
+    conn: Connection, polls: Sequence[tuple[SourceConfig, Poll]], *, channels: Sequence[ChannelConfig]
+) -> list[Recorded]:
+    """Record everything that follows from each of these polls, in this order, in the caller's transaction."""
+    rows = PollRows(conn, {source.name for source, _ in polls}, max(poll.now for _, poll in polls))
+    recorded = []
+    for source, poll in polls:
+        recorded.append(_record_poll(conn, source, poll, rows, channels=channels))
+        rows.end_poll()
+    rows.settle()
+    return recorded
+
+
 def record_poll(conn: Connection, source: SourceConfig, poll: Poll, *, channels: Sequence[ChannelConfig]) -> Recorded:
     """Record everything that follows from one poll, in the caller's transaction."""
-    before = sources.find_source(conn, source.name)
+    return record_polls(conn, [(source, poll)], channels=channels)[0]
+
+
+def _record_poll(
+    conn: Connection, source: SourceConfig, poll: Poll, rows: PollRows, *, channels: Sequence[ChannelConfig]
+) -> Recorded:
+    before = rows.find_source(source.name)
     if before is None or before.removed_at is not None:
         return Recorded()  # the source left the configuration while it was being polled
     report, now = poll.report, poll.now
+    clock_skew = report.clock_skew if report.clock_skew is not None else before.clock_skew
+    clock_was_set = expiry.clock_was_set(before.clock_skew, clock_skew)
+    if clock_was_set or not _is_usual(source, before, poll) or rows.monitor_problems():
+        rows.separate()
     if source.push_token is not None:
         report = describe_pushed(conn, source, report, now)
-    clock_skew = report.clock_skew if report.clock_skew is not None else before.clock_skew
-    if expiry.clock_was_set(before.clock_skew, clock_skew):
+    if clock_was_set:
         connections.recheck_dates(conn, source.name, now)
     recorded = save_scope_names(conn, source, report.scope_names, channels=channels, now=now)
     listed = RecordedLists()
     if report.scopes:
-        listed = record_lists(conn, source, report, channels=channels, now=now, clock_skew=clock_skew)
+        stored = rows.stored_lists(source.name)
+        listed = record_lists(conn, source, report, channels=channels, now=now, clock_skew=clock_skew, stored=stored)
+    if listed.is_eventful:
+        rows.separate()
     _plan_probes(conn, source, listed.cohorts, now)
-    sources.save_scopes(conn, source.name, [_scope_row(scope, now) for scope in report.scopes], digests=listed.digests)
+    scopes = [_scope_row(scope, now) for scope in report.scopes]
+    rows.save_scopes(sources.readings(source.name, scopes, listed.digests))
     sources.save_suspects(conn, source.name, listed.suspects)
     recorded.add(listed.recorded)
     unreadable = listed.unreadable_before
@@ -64,23 +92,40 @@ def record_poll(conn: Connection, source: SourceConfig, poll: Poll, *, channels:
     if report.scopes and source.probes_on_schedule and is_check_due(before.last_poll_at, now):
         recorded.add(record_silent_probes(conn, source, channels=channels, now=now))
     before = count_unannounced(source, before, status_changed=listed.status_changed)
-    recorded.add(record_source(conn, source, before, report, clock_skew=clock_skew, channels=channels, now=now))
+    recorded.add(record_source(conn, source, before, report, clock_skew=clock_skew, channels=channels, now=now, rows=rows))
     if source.push_token is not None:
         plan_next_check(conn, source)
     repeat_for_hook(conn, before, poll.started_at)
-    sources.record_poll(
-        conn,
-        source=source.name,
-        at=now,
-        duration_ms=round((now - poll.started_at) / timedelta(milliseconds=1)),
-        outcome=report.outcome,
-        problem=report.problem,
-        requests=report.requests,
-        connections=report.listed,
-        changed=listed.recorded.changed,
-        by_hook=is_by_hook(before, poll.started_at),
+    rows.add_poll(
+        sources.PollRow(
+            source=source.name,
+            at=now,
+            duration_ms=round((now - poll.started_at) / timedelta(milliseconds=1)),
+            outcome=report.outcome,
+            problem=report.problem,
+            requests=report.requests,
+            connections=report.listed,
+            changed=listed.recorded.changed,
+            by_hook=is_by_hook(before, poll.started_at),
+        )
     )
     return recorded
+
+
+def _is_usual(source: SourceConfig, before: SourceRow, poll: Poll) -> bool:
+    """Return True if, unless its lists differ, the poll concerns only the rows of its source, and reads none that it writes."""
+    report = poll.report
+    readable = all(scope.complete and not scope.unreadable for scope in report.scopes)
+    return (
+        readable
+        and report.outcome is PollOutcome.OK
+        and before.status is SourceStatus.OK
+        and before.skewed_since is None
+        and before.hook_at is None
+        and source.push_token is None
+        and report.scope_names is None
+        and not is_check_due(before.last_poll_at, poll.now)
+    )
 
 
 def record_scopes(

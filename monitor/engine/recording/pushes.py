@@ -20,6 +20,7 @@ from monitor.engine.recording.queueing import Recorded
 from monitor.engine.recording.row_judge import RowJudge
 from monitor.engine.recording.source_status import record_source
 from monitor.store import Connection, connection_codec, connections, list_state, sources
+from monitor.store.poll_rows import PollRows
 from monitor.store.sources import SourceRow
 
 MOST_IDS = 100_000
@@ -65,7 +66,9 @@ def end_staleness(conn: Connection, source: SourceConfig, *, channels: Sequence[
     if before is None or before.reason != PollOutcome.PUSH_STALE or _stale(conn, source, now, limit=1):
         return Recorded()
     report = PollReport(outcome=PollOutcome.OK, known=before.connections)
-    return record_source(conn, source, before, report, clock_skew=None, channels=channels, now=now)
+    rows = PollRows(conn, [source.name], now)
+    rows.separate()
+    return record_source(conn, source, before, report, clock_skew=None, channels=channels, now=now, rows=rows)
 
 
 def describe_pushed(conn: Connection, source: SourceConfig, report: PollReport, now: datetime) -> PollReport:

@@ -22,9 +22,10 @@ from monitor.domain.rules.clock_skew import skewed_since
 from monitor.domain.rules.source_reach import NetworkAlert, Peer, SourcePoll, Unmonitored
 from monitor.engine.recording.clock_alerts import record_clock
 from monitor.engine.recording.queueing import Recorded
-from monitor.engine.recording.system_alerts import MONITOR, record_monitor_alert, record_source_status
+from monitor.engine.recording.system_alerts import record_monitor_alert, record_source_status
 from monitor.store import Connection, connection_queries, history, incidents, sources
 from monitor.store.incidents import Incident
+from monitor.store.poll_rows import PollRows
 from monitor.store.sources import SourceRow
 
 log = structlog.get_logger(__name__)
@@ -44,14 +45,15 @@ def record_source(
     clock_skew: float | None,
     channels: Sequence[ChannelConfig],
     now: datetime,
+    rows: PollRows,
 ) -> Recorded:
     """Write the source's row and the gap that the poll ends, and queue the alerts about the source itself.
 
-    `before` is the source as the poll before this one left it.
+    `before` is the source as the poll before this one left it. A poll that may concern other sources is separate in `rows`.
     """
     _record_gap(conn, source, before, outcome=report.outcome, clock_skew=clock_skew, now=now)
     after = _row_after(before, source, report, clock_skew=clock_skew, now=now)
-    problems = incidents.open_subjects(conn, MONITOR)
+    problems = rows.monitor_problems()
     decision = source_reach.decide_reach(_gather(conn, before, after, report.outcome, now=now, problems=problems))
     recorded = Recorded()
     if decision.network_alert is not NetworkAlert.NONE:
@@ -59,8 +61,9 @@ def record_source(
     if decision.poll_others:
         after = replace(after, status=before.status, since=before.since, next_poll_at=now + RETRY_AFTER_OTHERS)
         sources.poll_other_sources_now(conn, now, except_for=source.name, unless_polled_since=_failing_since(conn, before, now))
-    sources.save_source(conn, after)
+    rows.save_source(after)
     if after.skewed_since is not None or IncidentSubject.CLOCK in problems:
+        rows.separate()
         recorded.add(record_clock(conn, after, open_subjects=problems, channels=channels, now=now))
     if decision.source_alert is not AlertReason.NOTHING:
         unmonitored = Unmonitored() if decision.source_alert.ends_incident else _find_unmonitored(conn, after)
