@@ -329,7 +329,8 @@ def count_by_scope(conn: Connection, source: str) -> dict[str | None, int]:
 
 def sources_with_unrecognised(conn: Connection) -> set[str]:
     """Return the sources with a listed connection whose status is not known."""
-    listed = _c.retired_at.is_(None), _c.missing == 0, _c.word == ReportedStatus.UNRECOGNISED
+    # SQLite would read every row from an index in which the status is not, which takes six times as long as reading the table.
+    listed = each_of(_c.retired_at).is_(None), _c.missing == 0, _c.word == ReportedStatus.UNRECOGNISED
     return set(conn.scalars(select(_c.source).where(*listed).distinct()))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
 
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, delete, func, select, union_all
 
 from monitor.domain.filters import StoredLabels
 from monitor.domain.rules.labels import ConnectionLabels, has_labels
@@ -104,7 +104,9 @@ def count_by_set(
 
 def prune(conn: Connection) -> int:
     """Delete the sets that no connection has, and return their number."""
-    used = select(connections.c.label_set).where(connections.c.label_set.is_not(None))
+    retired, of_each = connections.c.retired_at, select(connections.c.label_set).where(connections.c.label_set.is_not(None))
+    # In two parts, since there is an index of live connections and one of retired ones.
+    used = union_all(of_each.where(retired.is_(None)), of_each.where(retired.is_not(None)))
     return conn.execute(delete(label_sets).where(_c.id.not_in(used))).rowcount
 
 
