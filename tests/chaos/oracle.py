@@ -31,8 +31,11 @@ class Findings:
     violations: list[str] = field(default_factory=list)
 
 
-def settled(store: Store) -> bool:
-    """Return True if no delivery waits or is in flight."""
+def settled(store: Store, expected: Mapping[str, str] | None = None) -> bool:
+    """Return True if each connection has the expected status and no delivery waits or is in flight."""
+    # The statuses first: deliveries are stored with them.
+    if expected is not None and wrong_states(store, expected):
+        return False
     with store.begin_read() as conn:
         return not conn.execute(text("SELECT count(*) FROM deliveries WHERE state IN ('pending', 'sending')")).scalar_one()
 
