@@ -6,8 +6,7 @@ from typing import Annotated, Final, get_args
 
 import typer
 
-from monitor.cli import channels, session, status
-from monitor.cli import config as configuration
+from monitor.cli import channels, session
 from monitor.cli.options import AsJson, LabelFilter, PlatformFilter, StatusFilter, complete_channel, select
 from monitor.cli.output import echo, echo_json
 from monitor.cli.startup import allow_open_files, loading
@@ -16,7 +15,6 @@ from monitor.config import Config, Loaded, LogFormat
 from monitor.domain import AlertEvent
 from monitor.domain.errors import ConfigError
 from monitor.domain.text import clean
-from monitor.views.status import overview
 
 _LOG_FORMATS: Final[tuple[LogFormat, ...]] = get_args(LogFormat)
 
@@ -64,7 +62,9 @@ def check(
     allow_open_files(len(config.sources) + len(config.channels))
     filters = select(config, known=(), sources=[source] if source else None, platforms=platform, statuses=status_, labels=label)
     with loading():
+        from monitor.cli import status
         from monitor.daemon import app, oneshot
+        from monitor.views.status import overview
 
     outcome = app.run_async(oneshot.check_once(config, only=source, probe=not no_probe))
     with session.reading(config) as conn:
@@ -111,6 +111,7 @@ def send_test_alert(
     if not config.channels:
         raise ConfigError("No channel is configured. Add a [[channels]] table.")
     allow_open_files(len(config.channels))
+    from monitor.cli import config as configuration
     from monitor.daemon import app, oneshot
 
     return configuration.echo_findings(app.run_async(oneshot.send_test(config, channel, event=event)))
