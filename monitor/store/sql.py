@@ -13,7 +13,7 @@ from sqlalchemy import Column, Connection, CursorResult, Dialect, Table, exc
 from sqlalchemy.dialects import sqlite
 
 from monitor.domain.records import Record
-from monitor.store.types import instant_text
+from monitor.store.types import UtcDateTime, instant_text
 
 T = TypeVar("T")
 CHUNK = 1000
@@ -35,8 +35,8 @@ def placeholder(conn: Connection) -> str:
 def rows_by_key(conn: Connection, query: str, keys: list[Any], *values: object) -> list[tuple[Any, ...]]:
     """Return the raw rows of a plain query, with the keys in place of {0} (at most CHUNK); for queries over many rows.
 
-    The other values replace the {1} that follow. The keys are padded to a round number with the last one, so that few
-    distinct statements have to be prepared.
+    The other values replace the {1} that follow. The keys are one array on PostgreSQL if they are many; otherwise
+    they are padded to a round number with the last one, so that few distinct statements have to be prepared.
     """
     if not keys:
         return []
@@ -53,10 +53,25 @@ def update_by_key(conn: Connection, statement: str, keys: list[Any], *values: ob
 def _by_key(
     conn: Connection, query: str, keys: list[Any], before: tuple[object, ...], behind: tuple[object, ...]
 ) -> CursorResult[Any]:
+    if conn.dialect.name == "postgresql" and len(keys) > _FEW_KEYS:
+        plain = query.replace("IN ({0})", f"= ANY({{0}}::{'int' if isinstance(keys[0], int) else 'text'}[])")
+        return conn.exec_driver_sql(plain.format("%s", "%s"), (*before, _array_text(keys), *behind))
     count = next(size for size in (1, 10, 100, CHUNK) if size >= len(keys))
     placeholders = ", ".join([placeholder(conn)] * count)
     padded = (*before, *keys, *[keys[-1]] * (count - len(keys)), *behind)
     return conn.exec_driver_sql(query.format(placeholders, placeholder(conn)), padded)
+
+
+_FEW_KEYS = 100
+"""Number of keys up to which PostgreSQL gets a parameter for each; more are one array, which the driver need not adapt."""
+
+
+def _array_text(keys: Sequence[int] | Sequence[str]) -> str:
+    """Return the text of a PostgreSQL array."""
+    if isinstance(keys[0], int):
+        return f"{{{','.join(map(str, keys))}}}"
+    texts = [str(key).replace("\\", "\\\\").replace('"', '\\"') for key in keys]
+    return '{"' + '","'.join(texts) + '"}'
 
 
 def raw_instant(conn: Connection, instant: datetime) -> object:
@@ -136,7 +151,7 @@ def insert_rows(conn: Connection, table: Table, fields: Sequence[str], rows: Seq
         return
     names = ", ".join(map(_quoted, fields))
     if conn.dialect.name == "postgresql" and len(rows) >= _WORTH_COPYING:
-        _copy(conn, f"COPY {table.name} ({names}) FROM STDIN", rows)
+        _copy(conn, f"COPY {table.name} ({names}) FROM STDIN", _with_instant_texts(table, fields, rows))
         return
     placeholders = ", ".join([placeholder(conn)] * len(fields))
     statement = f"INSERT INTO {table.name} ({names}) VALUES ({placeholders})"  # noqa: S608 - names of the schema
@@ -212,6 +227,19 @@ def _convert_all(values: Sequence[Any], convert: Callable[[Any], Any]) -> list[A
 def _converter(dialect: Dialect, column: Column[Any]) -> Callable[[Any], Any] | None:
     convert: Callable[[Any], Any] | None = column.type.dialect_impl(dialect).bind_processor(dialect)
     return convert
+
+
+def _with_instant_texts(table: Table, fields: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> Iterable[tuple[Any, ...]]:
+    """Return the rows with the text of each instant: most rows share a few, and the driver would format each again."""
+    columns: list[Sequence[Any]] = list(zip(*rows, strict=True))
+    for place, name in enumerate(fields):
+        if isinstance(table.c[name].type, UtcDateTime):
+            columns[place] = _convert_all(columns[place], _instant_or_none)
+    return zip(*columns, strict=True)
+
+
+def _instant_or_none(instant: datetime | None) -> str | None:
+    return None if instant is None else instant_text(instant)
 
 
 def _copy(conn: Connection, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,13 +11,30 @@ from hypothesis import strategies as st
 
 from monitor.config import Secret, SourceConfig
 from monitor.config.labelling import Labeller
-from monitor.domain import Policy, Refresh, ReportedStatus, Snapshot
+from monitor.domain import (
+    Ack,
+    Alert,
+    AlertEvent,
+    Event,
+    EventKind,
+    LastNotified,
+    Policy,
+    Refresh,
+    ReportedStatus,
+    Severity,
+    Snapshot,
+    Status,
+)
 from monitor.domain.records import replace
 from monitor.domain.rules import lifecycle, transitions
+from monitor.domain.rules.silences import Silence
+from monitor.engine.recording.incidents import ConnectionUpdate, evaluate
 from monitor.engine.recording.row_judge import RowJudge
-from monitor.store import Store, connection_codec, connections
+from monitor.store import Store, alerts, connection_codec, connections, history, incidents, meta, silences
 from monitor.store.connections import KEEP, ChangedConnection, NewConnection
+from monitor.store.incidents import NewIncident
 from monitor.store.sources import sync_sources
+from monitor.store.sql import rows_by_key
 from tests.support import strategies as some
 from tests.support.factories import NOW, make_snapshot
 
@@ -150,3 +168,63 @@ def test_connections_that_differ_only_in_names_are_judged_once(store: Store) -> 
     assert len({stored[key].group for key in ids}) == 1
     assert effects[0] is not None
     assert effects[0] is effects[1] is effects[2]
+
+
+@pytest.mark.parametrize("reported", [ReportedStatus.EXPIRED, ReportedStatus.VALID])
+def test_alerts_about_alike_connections_are_those_that_each_gets_alone(store: Store, reported: ReportedStatus) -> None:
+    """Some have an open incident, which may be acknowledged; one is silenced, and one changes too often."""
+    source = replace(AGENCY, policy=Policy(flap_window=timedelta(hours=6), flap_changes=1))
+    context = source.context(source.policy, now=NOW, clock_skew=None, polled=True)
+    old = ReportedStatus.EXPIRED if reported is ReportedStatus.VALID else ReportedStatus.VALID
+    snapshots = [named(make_snapshot(reported=old, expires_at=None), number, f"acme{number}", None) for number in range(7)]
+    before = [lifecycle.observe(None, each, context) for each in snapshots]
+    after = [
+        lifecycle.observe(state, replace(each, reported=reported), context) for state, each in zip(before, snapshots, strict=True)
+    ]
+    rows = [NewConnection(state=state, fingerprint="") for state in before]
+    changed = Event(kind=EventKind.STATUS_CHANGED, at=NOW - timedelta(hours=1), old="valid", new="expired")
+    expired = LastNotified(status=Status.EXPIRED, at=NOW - timedelta(hours=2))
+    soon = replace(expired, status=Status.EXPIRING_SOON)
+    with store.begin_write() as conn:
+        ids = connections.insert(conn, source="agency", provider="postpost", rows=rows, now=NOW)
+        opened = [NewIncident(source="agency", connection_id=ids[place], last_notified=expired) for place in (0, 1, 2)]
+        opened.append(NewIncident(source="agency", connection_id=ids[3], last_notified=soon))
+        incident_ids = incidents.open_incidents(conn, opened, NOW)
+        incidents.acknowledge(conn, incident_ids[2], Ack(status=Status.EXPIRED, stage=None, at=NOW - timedelta(hours=1)))
+        history.append(conn, "agency", ids[4], [changed] * 3)
+        earlier = Alert(
+            id="a", incident="a", event=AlertEvent.EXPIRED, reason="first", severity=Severity.CRITICAL, at=NOW, source="agency"
+        )
+        alerts.add_alerts(conn, [(earlier, ids[4], None)])
+
+        def decided(effect: object | None) -> tuple[list[Any], list[Any]]:
+            conn.exec_driver_sql("SAVEPOINT before")
+            updates = [
+                ConnectionUpdate(row=row, before=was, after=now, effect=effect)
+                for row, was, now in zip(ids, before, after, strict=True)
+            ]
+            found = [
+                (each.row, each.audience, replace(each.alert, id="", incident="", opened_at=None))
+                for each in evaluate(conn, source, updates, channels=[], now=NOW)
+            ]
+            stored = [
+                (row, each.last_notified, each.next_review_at, each.ack) for row, each in incidents.find_open(conn, ids).items()
+            ]
+            conn.exec_driver_sql("ROLLBACK TO SAVEPOINT before")
+            return found, sorted(stored)
+
+        assert decided(object()) == decided(None)
+        silence = Silence(id=0, comment="", starts_at=NOW, ends_at=NOW + timedelta(hours=1), connections=("x-5",))
+        silences.add(conn, silence, NOW)
+        assert decided(object()) == decided(None)
+        assert len(decided(object())[0]) > 1
+
+
+def test_many_texts_with_any_characters_are_found(store: Store) -> None:
+    """PostgreSQL gets them as one array."""
+    names = [f'{number} "quoted" \\ back\\\\slash {{}}, NULL é %s' for number in range(300)]
+    with store.begin_write() as conn:
+        for name in names:
+            meta.set(conn, name, "1")
+        found = rows_by_key(conn, "SELECT key FROM meta WHERE key IN ({0})", [*names, "absent"])
+    assert sorted(key for (key,) in found) == sorted(names)
