@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -60,7 +61,7 @@ class Databases:
             for ending in ("", "-wal"):
                 path = Path(str(make_url(template).database) + ending)
                 if path.exists():
-                    shutil.copy(path, str(make_url(url).database) + ending)
+                    _copy_to_disk(path, Path(str(make_url(url).database) + ending))
         make_due(url)
         return url
 
@@ -83,6 +84,13 @@ class Databases:
             for pid in _postmaster(self._server):
                 pin_group(pid, OTHERS)
         return self._server
+
+
+def _copy_to_disk(source: Path, target: Path) -> None:
+    """Copy a file and wait until it is on the disk: otherwise the daemon's first checkpoint waits for all of it."""
+    shutil.copy(source, target)
+    with target.open("rb+") as copied:
+        os.fsync(copied.fileno())
 
 
 def _postmaster(url: str) -> list[int]:
