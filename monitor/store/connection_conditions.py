@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, case, false, func, null, or_, select
+from sqlalchemy import ARRAY, ColumnElement, Connection, Integer, and_, any_, case, cast, false, func, null, or_, select, tuple_
 
 from monitor.domain.filters import ConnectionFilter, StoredLabels
 from monitor.domain.providers import registered_providers
@@ -20,7 +21,7 @@ _c = connections.c
 def public_id() -> ColumnElement[Any]:
     """Return domain.connection_id as an SQL expression."""
     scoped = [info.name for info in registered_providers() if info.scope_in_ids]
-    in_scope = and_(_c.provider.in_(scoped), _c.scope != "")
+    in_scope = and_(_c.scope != "", _c.provider.in_(scoped))  # most have no scope: the list is not searched for them
     return _c.source + case((in_scope, "/" + _c.scope), else_="") + "/" + _c.external_id
 
 
@@ -57,22 +58,53 @@ def conditions(conn: Connection, filters: ConnectionFilter, *, in_order: bool = 
     if filters.stored_labels is not None:
         found.append(has_stored_labels(filters.stored_labels))
     if filters.read_before is not None:
-        found.append(_observed_before(filters.read_before))
+        found.append(_observed_before(conn, filters.read_before))
     if filters.keys is not None:
-        found.append(_c.id.in_(filters.keys))
+        found.append(_has_key(conn, filters.keys))
     return found + identity_conditions(conn, filters)
 
 
-def _observed_before(limits: Mapping[str, datetime]) -> ColumnElement[bool]:
+def _has_key(conn: Connection, keys: Collection[int]) -> ColumnElement[bool]:
+    """Return the condition for row ids, passed as one parameter: there may be more than a statement can have."""
+    if conn.dialect.name == "sqlite":
+        return _c.id.in_(select(func.json_each(json.dumps(sorted(keys))).table_valued("value").c.value))
+    return _c.id == any_(cast(sorted(keys), ARRAY(Integer)))
+
+
+def _observed_before(conn: Connection, limits: Mapping[str, datetime]) -> ColumnElement[bool]:
     """Return the condition for connections that were last observed before their source's limit: see count_observed."""
-    complete = select(scopes.c.last_complete_at).where(scopes.c.source == _c.source, scopes.c.scope == _c.scope)
-    success = select(sources.c.last_success_at).where(sources.c.name == _c.source)
-    seen = func.coalesce(complete.scalar_subquery(), _c.last_seen_at, type_=_c.last_seen_at.type)
     by_limit: dict[datetime, list[str]] = {}
-    for name, limit in limits.items():
-        by_limit.setdefault(limit, []).append(name)
-    at = case((_c.missing > 0, success.scalar_subquery()), else_=seen)
-    return or_(false(), *(and_(_c.source.in_(names), or_(at.is_(None), at < limit)) for limit, names in sorted(by_limit.items())))
+    for name in _with_old_data(conn, limits):
+        by_limit.setdefault(limits[name], []).append(name)
+    return or_(false(), *(_observed_before_limit(names, limit) for limit, names in sorted(by_limit.items())))
+
+
+def _with_old_data(conn: Connection, limits: Mapping[str, datetime]) -> list[str]:
+    """Return the sources, in order, with a scope that was never read completely, or whose last reads are before their limit."""
+    at = scopes.c.last_complete_at
+    unread = func.count() > func.count(at)
+    read = {
+        name: None if some_never else first
+        for name, some_never, first in conn.execute(
+            select(scopes.c.source, unread, func.min(at, type_=at.type)).group_by(scopes.c.source)
+        )
+    }
+    succeeded = {row.name: row.last_success_at for row in conn.execute(select(sources.c.name, sources.c.last_success_at))}
+    return [
+        name
+        for name, limit in sorted(limits.items())
+        if any(last is None or last < limit for last in (read.get(name), succeeded.get(name)))
+    ]
+
+
+def _observed_before_limit(names: Sequence[str], limit: datetime) -> ColumnElement[bool]:
+    # Subqueries that do not depend on the row: the database runs each once.
+    read = select(scopes.c.source, scopes.c.scope).where(scopes.c.source.in_(names))
+    failed = select(sources.c.name).where(or_(sources.c.last_success_at.is_(None), sources.c.last_success_at < limit))
+    scope, seen = tuple_(_c.source, _c.scope), _c.last_seen_at
+    own = and_(or_(seen.is_(None), seen < limit), scope.not_in(read.where(scopes.c.last_complete_at.is_not(None))))
+    listed = or_(scope.in_(read.where(scopes.c.last_complete_at < limit)), own)
+    return and_(_c.source.in_(names), case((_c.missing > 0, _c.source.in_(failed)), else_=listed))
 
 
 def has_stored_labels(labels: StoredLabels) -> ColumnElement[bool]:
@@ -125,7 +157,7 @@ def _text_condition(conn: Connection, text: str) -> ColumnElement[bool]:
     return joined.icontains(text, autoescape=True)
 
 
-MOST_FOUND = 1_000
+MOST_FOUND = 20_000
 
 
 def resolve_text(conn: Connection, filters: ConnectionFilter) -> ConnectionFilter:

@@ -23,6 +23,7 @@ from sqlalchemy import (
     Connection,
     Date,
     Row,
+    Select,
     String,
     and_,
     case,
@@ -120,6 +121,8 @@ class _ListPart(NamedTuple):
 
 _MANY = 5_000
 """Connections from which reading them in the order of an index is faster than sorting them."""
+_FAR = 1_000
+"""Rows to skip from which the ids of connections with another status are read first: no index of an order has the status."""
 _NO_LABELS = 0
 """Stands for a connection that is not labelled yet: row ids begin at 1."""
 _LEADS: Mapping[Order, ColumnElement[Any]] = {
@@ -182,10 +185,17 @@ def _listed(
         own.append(_LEADS[order].in_(group.leads))
     if len(group.statuses) == 1:
         own.append((each_of(_c.status) if many else _c.status) == group.statuses[0])
+        if many and offset >= _FAR:
+            filters, own[-1] = replace(filters, statuses=None), _c.id.not_in(_with_other_status(conn, filters, group))
     query = select(_c.id).where(*live(), *conditions(conn, filters, in_order=many), *own, *where)
     down = greatest_first is not backwards
     query = query.order_by(key.desc() if down else key.asc(), _c.id.desc() if backwards else _c.id.asc())
     return list(conn.scalars(query.limit(limit).offset(offset or None)))
+
+
+def _with_other_status(conn: Connection, filters: ConnectionFilter, group: _ListGroup) -> Select[tuple[int]]:
+    others = [status.value for status in Status if status not in group.statuses]
+    return select(_c.id).where(*live(), *conditions(conn, replace(filters, statuses=others)))
 
 
 def _ids(conn: Connection, filters: ConnectionFilter, order: Order, part: _ListPart) -> list[int]:
@@ -378,11 +388,10 @@ def count_expiring(
 
 def _is_trusted() -> ColumnElement[bool]:
     """Return the condition for rows whose dates can be trusted: rules.expiry.is_trusted without short lifetimes."""
-    platforms = (
-        and_(_c.provider == info.name, _c.platform.in_(sorted(info.trusted_platforms))) for info in registered_providers()
-    )
+    # One search of a list of pairs takes a tenth of the time of a comparison for each provider. No provider's name has a slash.
+    pairs = [f"{info.name}/{platform}" for info in registered_providers() for platform in sorted(info.trusted_platforms)]
     access_token = and_(_c.word == ReportedStatus.UNSTATED.value, _c.platform.in_(sorted(RENEWED_BY_PROVIDER)))
-    by_platform = and_(or_(false(), *platforms), not_(access_token))
+    by_platform = and_((_c.provider + "/" + _c.platform).in_(pairs), not_(access_token))
     return case((_c.trusted.is_not(None), _c.trusted), else_=by_platform)
 
 

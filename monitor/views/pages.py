@@ -28,6 +28,8 @@ from monitor.views.staleness import count as count_stale
 
 MOST_IN_BATCH = 1000
 """Most connections of one batch on a page of the forecast; `count` is the number of all."""
+MOST_IN_PAGE = 500
+"""Connections of a page of the forecast from which it takes no further batch: each is read and written in full."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -169,11 +171,21 @@ def forecast_page(conn: Connection, config: Config, request: PageRequest, *, now
     if request.cursor is not None:
         behind = _parse_place(request.cursor)
         found = [batch for batch in found if _place(batch) > behind]
-    page = found[: request.limit]
+    page = _limited(found[: request.limit])
     rows = {key: each.row_id for key, each in needed.items()}
     views = batch_views(conn, config, reader, page, rows=rows, most=MOST_IN_BATCH)
-    following = _place_text(_place(page[-1])) if len(found) > request.limit else None
+    following = _place_text(_place(page[-1])) if len(found) > len(page) else None
     return Page(name="forecast", items=views, next=following, now=now)
+
+
+def _limited(batches: Sequence[ReconnectBatch]) -> Sequence[ReconnectBatch]:
+    """Return the first batches that have at most MOST_IN_PAGE connections together, but at least one batch."""
+    total = 0
+    for place, batch in enumerate(batches):
+        total += min(len(batch.needs), MOST_IN_BATCH)
+        if place > 0 and total > MOST_IN_PAGE:
+            return batches[:place]
+    return batches
 
 
 Place = tuple[int, int, str, str, str]

@@ -28,7 +28,7 @@ from monitor.web.site import Site
 
 DAYS = (7, 30, 90)
 """The periods ahead that the page offers."""
-MOST = 1_000
+MOST = 200
 """Connections on the page, the most urgent ones."""
 
 

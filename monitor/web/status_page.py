@@ -132,7 +132,7 @@ def build(conn: Connection, config: Config, now: datetime, request: Request, cac
     number = sum(each.number for each in counted)
     stale = stale_groups(conn, reader, selection)
     views = source_views(conn, config, now=now, filters=selection, by_status=False)
-    query, rows, total = _listed(conn, query, counted)
+    query, rows, total = _listed(conn, query, counted, stale)
     channels = [] if visible.bound_to else channel_views(conn, config)
     labels = labels_in_use(conn, config, visible)
     cards, hidden = work_list.cards(conn, config, reader, selection)
@@ -205,11 +205,13 @@ def _tiles(summary: Mapping[Status, int], old: Stale) -> Iterator[Tile]:
         yield Tile(key=STALE, number=old.total)
 
 
-def _listed(conn: Connection, query: ListQuery, counted: Iterable[GroupCount]) -> tuple[ListQuery, list[ConnectionRow], int]:
+def _listed(
+    conn: Connection, query: ListQuery, counted: Iterable[GroupCount], stale: Iterable[ObservedGroup]
+) -> tuple[ListQuery, list[ConnectionRow], int]:
     """Return the query with a page number that exists, the rows of that page, and the total number of rows."""
     filters = query.filters
     if filters.read_before is not None:
-        counted = connection_queries.count_groups(conn, filters)
+        counted = [GroupCount(each.source, each.platform, each.status, each.number) for each in stale]
     counted = [each for each in counted if filters.matches(source=each.source, platform=each.platform, status=each.status)]
     total = sum(each.number for each in counted)
     query = dataclasses.replace(query, page=min(query.page, max(1, -(-total // query.per))))

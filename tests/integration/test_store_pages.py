@@ -239,6 +239,45 @@ def test_alerts_are_paged_and_filtered(store: Store) -> None:
         assert "linkedin" in alerts.known_platforms(conn)
 
 
+@pytest.mark.parametrize("order", list(Order))
+@pytest.mark.parametrize(
+    "filters", [ConnectionFilter(), ConnectionFilter(statuses=["valid"]), ConnectionFilter(platforms=["linkedin"])]
+)
+def test_far_pages_of_large_groups_are_those_of_the_whole_list(
+    store: Store, order: Order, filters: ConnectionFilter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(store, NOW)
+    whole = page(store, filters, order=order)
+    monkeypatch.setattr(connection_pages, "_MANY", 1)
+    monkeypatch.setattr(connection_pages, "_FAR", 1)
+    assert len(whole) > 5
+    offsets = range(0, len(whole), 3)
+    assert [name for at in offsets for name in page(store, filters, order=order, limit=3, offset=at)] == whole
+
+
+def test_stale_connections_are_those_that_were_last_observed_before_their_limit(store: Store) -> None:
+    fill(store, NOW)
+    old, scopes = NOW - timedelta(days=3), tables.scopes.c
+    with store.begin_write() as conn:
+        for number, row in enumerate(list(connection_queries.list_connections(conn))):
+            seen = (None, old, NOW)[number % 3]
+            values = {"missing": int(number % 4 == 0), "last_seen_at": seen}
+            conn.execute(update(tables.connections).where(tables.connections.c.id == row.id).values(values))
+        for source, complete, read in (("agency", None, NOW), ("studio", old, old), ("north", NOW, old), ("south", NOW, NOW)):
+            conn.execute(update(tables.scopes).where(scopes.source == source).values(last_complete_at=complete))
+            conn.execute(update(tables.sources).where(tables.sources.c.name == source).values(last_success_at=read))
+    read_at = {"agency": NOW, "studio": old, "north": old, "south": NOW}
+    for before in (NOW - timedelta(days=1), NOW - timedelta(days=9), NOW + timedelta(days=1)):
+        limits = {name: before + timedelta(minutes=number) for number, name in enumerate(SOURCES)}
+
+        def is_stale(row: ConnectionRow) -> bool:
+            at = read_at[row.source] if row.state.missing else row.last_seen_at
+            return at is None or at < limits[row.source]  # noqa: B023 - called in this turn of the loop
+
+        wanted = sorted(row.public_id for row in rows_of(store) if is_stale(row))
+        assert sorted(page(store, ConnectionFilter(read_before=limits))) == wanted
+
+
 @pytest.mark.parametrize("order", [Order.CLIENT, Order.PLATFORM, Order.SOURCE])
 def test_pages_of_many_small_groups_hold_everything_once_and_in_order(store: Store, order: Order) -> None:
     fill(store, NOW)

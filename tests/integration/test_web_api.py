@@ -18,6 +18,7 @@ from monitor.domain import Event, EventKind, Status, TokenState, Verdict
 from monitor.domain.filters import ConnectionFilter
 from monitor.store import Store, alerts, connection_queries, connections, history, outbox, rechecks
 from monitor.store.connections import ChangedConnection
+from monitor.views import pages
 from monitor.views.alerts import alert_views
 from monitor.views.json_types import listing
 from monitor.views.status import overview
@@ -185,6 +186,20 @@ async def test_pages_of_every_list_join_to_the_whole(api: Served, store: Store, 
         whole = (await api.json(f"/api/v1/{name}", limit=1000))[name]
         for limit in (1, 2, 3):
             assert await all_of(api, name, limit=limit) == whole, name
+
+
+async def test_a_page_of_the_forecast_ends_before_it_has_too_many_connections(
+    api: Served, store: Store, now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = [make_state(external_id=f"tiktok-{number}", platform="tiktok", status=Status.REVOKED) for number in range(5)]
+    add_source(store, "agency", late, now=now)
+    whole = (await api.json("/api/v1/forecast"))["forecast"]
+    monkeypatch.setattr(pages, "MOST_IN_PAGE", 3)
+    first = await api.json("/api/v1/forecast")
+    assert len(first["forecast"]) == 1
+    assert first["next"] is not None
+    assert await all_of(api, "forecast") == whole
+    assert len(whole) > 1
 
 
 async def test_new_alerts_and_events_do_not_shift_a_page(api: Served, store: Store, now: datetime, world: dict[str, int]) -> None:
