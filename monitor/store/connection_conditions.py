@@ -167,6 +167,8 @@ def resolve_text(conn: Connection, filters: ConnectionFilter) -> ConnectionFilte
     """
     if not filters.text:
         return filters
+    # PostgreSQL searches the text again faster than it joins thousands of ids.
+    most = MOST_FOUND if conn.dialect.name == "sqlite" else 1_000
     anyhow = replace(filters, statuses=None, read_before=None)
-    keys = frozenset(conn.scalars(select(_c.id).where(*live_by_scan(), *conditions(conn, anyhow)).limit(MOST_FOUND + 1)))
-    return filters if len(keys) > MOST_FOUND else replace(filters, text=None, keys=keys)
+    keys = frozenset(conn.scalars(select(_c.id).where(*live_by_scan(), *conditions(conn, anyhow)).limit(most + 1)))
+    return filters if len(keys) > most else replace(filters, text=None, keys=keys)
