@@ -18,13 +18,14 @@ from sqlalchemy.exc import DBAPIError
 from monitor.domain.errors import SchemaOutOfDate, StoreError, StoreUnavailable
 from monitor.domain.threads import DaemonExecutor
 from monitor.store import db_errors, engines, migrate, revisions, sqlite_file
-from monitor.store.postgres import WRITERS_LOCK, Server
+from monitor.store.postgres import WRITERS_LOCK, Server, milliseconds
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
-
 READERS = 4
+
+_LOCK_AND_LIMIT = "SELECT pg_advisory_xact_lock(%s), set_config('idle_in_transaction_session_timeout', %s, true)"
 
 
 class Store:
@@ -46,6 +47,8 @@ class Store:
             self._readers = self._writer.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         self.checks_schema = False
         """True if another daemon may migrate the database meanwhile: nothing is written to another version's schema then."""
+        self.write_idle_limit: timedelta | None = None
+        """Time after which PostgreSQL ends a write that its process does not go on with; None for the session's limit."""
         self._writing = DaemonExecutor(1, name="store-write")
         self._reading = DaemonExecutor(READERS, name="store-read")
 
@@ -80,10 +83,17 @@ class Store:
         """
         with self._connected(self._writer) as conn, conn.begin():
             if self.path is None:
-                conn.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (WRITERS_LOCK,))
+                self._lock_writers(conn)
             if self.checks_schema:
                 self.check_revision(conn.exec_driver_sql("SELECT version_num FROM alembic_version").scalar())
             yield conn
+
+    def _lock_writers(self, conn: Connection) -> None:
+        if self.write_idle_limit is None:
+            conn.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (WRITERS_LOCK,))
+        else:
+            limit = str(milliseconds(self.write_idle_limit))
+            conn.exec_driver_sql(_LOCK_AND_LIMIT, (WRITERS_LOCK, limit))
 
     @contextmanager
     def begin_read(self) -> Iterator[Connection]:

@@ -122,7 +122,7 @@ class Server:
             "keepalives_idle": 10,
             "keepalives_interval": 5,
             "keepalives_count": 3,
-            "tcp_user_timeout": _milliseconds(statement_timeout),
+            "tcp_user_timeout": milliseconds(statement_timeout),
             # The lock must be held on the server that is written to, not on its replica, where it excludes no other daemon.
             **({"target_session_attrs": "read-write"} if several else {}),
         }
@@ -134,9 +134,9 @@ class Server:
         """
         yield from _PINNED.items()
         limits: dict[str, object] = {
-            "statement_timeout": _milliseconds(statement_timeout),
+            "statement_timeout": milliseconds(statement_timeout),
             "lock_timeout": 0,  # the statement timeout bounds it: writers wait for each other
-            "idle_in_transaction_session_timeout": _milliseconds(IDLE_IN_TRANSACTION),
+            "idle_in_transaction_session_timeout": milliseconds(IDLE_IN_TRANSACTION),
             **_DEAD_CLIENT,
         }
         if server_version >= 140_000:
@@ -178,7 +178,8 @@ class Server:
             )
 
 
-def _milliseconds(length: timedelta) -> int:
+def milliseconds(length: timedelta) -> int:
+    """Return a time limit in the unit of PostgreSQL's settings."""
     return int(length.total_seconds() * 1000)
 
 

@@ -213,3 +213,20 @@ def test_a_migration_waits_for_locks_only_so_long_but_works_as_long_as_it_takes(
         admin.execute("CREATE FUNCTION slow() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.5); END'")
         admin.execute("CREATE EVENT TRIGGER slow ON ddl_command_end WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION slow()")
         assert opened.upgrade()
+
+
+def test_P47_a_write_that_its_process_does_not_go_on_with_ends_within_the_limit_of_a_cluster(url: str) -> None:
+    """A pooler, or a cut network, leaves the session of a daemon open in the middle of its write."""
+    with open_store(url) as stalled, Store(url) as other:
+        stalled.write_idle_limit = timedelta(milliseconds=300)
+        begun = time.monotonic()
+        with pytest.raises(StoreUnavailable), stalled.begin_write() as conn:  # noqa: PT012 - the write is what stalls
+            meta.set(conn, "a", "stalled")
+            with other.begin_write() as second:
+                meta.set(second, "a", "other")
+            assert time.monotonic() - begun < 10
+            meta.set(conn, "b", "late")
+        with other.begin_read() as conn:
+            assert (meta.get(conn, "a"), meta.get(conn, "b")) == ("other", None)
+        with stalled.begin_write() as conn:
+            meta.set(conn, "b", "again")

@@ -18,6 +18,9 @@ from monitor.daemon.work import Work, build_engine, build_work, log_unrouted
 from monitor.engine import applied_config
 from monitor.notify import Notifier
 
+_WRITE_IDLE_LIMIT = timedelta(seconds=15)
+"""A daemon whose network is cut, or that is stopped, in the middle of a write blocks the writes of the others for this time."""
+
 
 class ClusterDaemon(Daemon):
     """A member of a cluster that serves pages, and plans if it holds the lock. A reload builds a new one."""
@@ -29,6 +32,7 @@ class ClusterDaemon(Daemon):
         self._member: ClusterMember | None = None
         self._planner: QueueRunner | None = None
         self._store.checks_schema = True
+        self._store.write_idle_limit = _WRITE_IDLE_LIMIT
 
     async def start(self, config: Config) -> None:
         """Start every part. Raises if one cannot start; nothing is left running then."""
