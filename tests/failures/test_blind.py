@@ -38,7 +38,8 @@ def goes_blind_and_sees_again(made: Setting, process: Process, *, away: Callable
     assert took < 30
     eventually(lambda: count_messages(made, SEES), within=30)
     assert made.stop(process) == 0
-    assert (count_messages(made, BLIND), count_messages(made, SEES), len(made.messages())) == (1, 1, 3)
+    assert (count_messages(made, BLIND), count_messages(made, SEES)) == (1, 1)
+    assert len(made.messages()) in (2, 3), "the recovery and the alert may share a message"
     print(f"notified on the channel {took:.1f} s after the database was back")  # noqa: T201 - the figure
     blind = next(message for message in made.messages() if BLIND in message["message"])
     assert "the database is running" in blind["message"]
