@@ -159,6 +159,24 @@ def _await_more(done: Callable[[], int], number: int, *, known: int) -> float:
     return time.monotonic() - began
 
 
+_REST = 10.0
+
+
+def _await_rest(worker: Daemon) -> None:
+    """Wait until the worker needs less than half a core for ten seconds: it begins with the first probe of each connection."""
+    since, used = time.monotonic(), machine.cpu_seconds(worker.pid)
+
+    def rests() -> bool:
+        nonlocal since, used
+        took, cpu = time.monotonic() - since, machine.cpu_seconds(worker.pid) - used
+        if took < _REST:
+            return False
+        since, used = time.monotonic(), used + cpu
+        return cpu < took / 2
+
+    until(rests, what="the end of the first probes", within=1800, step=0.5)
+
+
 def _cost_figures(found: list[Spent], floor: list[Spent] | None) -> dict[str, Figure]:
     figures = {
         "cpu_each": figure((each.cpu / each.number * 1000 for each in found), "ms"),
@@ -285,7 +303,7 @@ def million(bench: Bench) -> None:
         wanted = Settings(sources=[f"population-{number}" for number in range(sources)], poll_every="6h", probe_every="6h")
         _fill(bench, wanted, database=database, simulated=simulated)
         with _planner_and_worker(bench, wanted, database=database, simulated=simulated, port=port) as (planner, worker):
-            time.sleep(10.0)
+            _await_rest(worker)
             bench.add("cluster-million", case="nothing due", database=KIND, figures=_planning(bench, planner, worker, 20.0))
             known, cpu = recorded_polls(store), machine.cpu_seconds(planner.pid)
             others, server, began = machine.cpu_seconds(worker.pid), bench.databases.server_cpu(), time.monotonic()
