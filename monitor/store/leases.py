@@ -61,7 +61,7 @@ _BEAT = """
     SELECT (SELECT version_num FROM alembic_version) AS revision, clock_timestamp() AS now,
            planner.configuration, planner.clock_offset,
            (SELECT count(*) FROM token_monitor_cluster.daemons
-            WHERE seen_at > now() - %(length)s AND state = 'working') AS working,
+            WHERE seen_at > now() - %(length)s AND state = 'working' AND id <> %(me)s) AS others,
            (SELECT coalesce(sum(workers), 0) FROM token_monitor_cluster.daemons
             WHERE seen_at > now() - %(length)s AND state = 'working') AS workers
     FROM (VALUES (1)) one
@@ -118,10 +118,10 @@ class Beat:
     """Revision of the planner's configuration; None if no daemon plans."""
     planner_offset: float | None
     """Seconds by which the planner's clock is ahead of the server's; None if no daemon plans."""
-    working: int
-    """Number of daemons at work."""
+    others: int
+    """Number of other daemons at work, whatever this one reports about itself."""
     workers: int
-    """Number of units that they run at a time."""
+    """Number of units that all daemons at work run at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,16 +183,16 @@ class Leases:
             {"length": LENGTH, "me": self._me, "names": list(names)},
         ).fetchall()
         self._execute(_REPORT, values)
-        row = self._execute(_BEAT, {"length": LENGTH}).fetchone()
+        row = self._execute(_BEAT, {"length": LENGTH, "me": self._me}).fetchone()
         assert row is not None  # noqa: S101 - it selects constants
-        revision, now, planned, offset, working, workers = row
+        revision, now, planned, offset, others, workers = row
         return Beat(
             held=frozenset(name for (name,) in renewed),
             revision=revision,
             now=now,
             planned_configuration=planned,
             planner_offset=offset,
-            working=working,
+            others=others,
             workers=workers,
         )
 

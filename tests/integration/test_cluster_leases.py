@@ -107,14 +107,15 @@ def test_a_beat_reports_the_cluster(database: Store, holders: tuple[Leases, Leas
     with pytest.raises(StoreUnavailable):  # and the next call opens a new connection
         one._execute("SELECT nothing", {})
     alone = one.beat(REPORT, [])
-    assert (alone.planned_configuration, alone.planner_offset, alone.working, alone.workers) == (None, None, 1, 4)
+    assert (alone.planned_configuration, alone.planner_offset, alone.others, alone.workers) == (None, None, 0, 4)
     assert alone.revision is not None
     planner = replace(REPORT, id="two", plans=True, configuration="c2", clock_offset=1.5, workers=2)
     two.beat(planner, [])
     both = one.beat(REPORT, [])
-    assert (both.planned_configuration, both.planner_offset, both.working, both.workers) == ("c2", 1.5, 2, 6)
+    assert (both.planned_configuration, both.planner_offset, both.others, both.workers) == ("c2", 1.5, 1, 6)
     two.beat(replace(planner, state="waiting", detail="the clock"), [])
-    assert one.beat(REPORT, []).working == 1
+    assert one.beat(REPORT, []).others == 0
+    assert two.beat(replace(planner, state="waiting", detail="no network"), []).others == 1, "its own state does not count"
     two.leave()
     assert one.beat(REPORT, []).planned_configuration is None
     with database.begin_read() as conn:

@@ -70,7 +70,7 @@ class ClusterMember:
             store=store,
             clock=clock,
             reach=self._reach,
-            others=lambda: max(self._beat.working - 1, 0) if self._beat is not None else 0,
+            others=lambda: self._beat.others if self._beat is not None else 0,
             refuse=lambda _: self._wake.set(),
         )
         self.ownership = Ownership(Leases(self._server, me=self.id), resume=self.units.resume, handover=self.units.handover)
