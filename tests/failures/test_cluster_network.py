@@ -59,7 +59,7 @@ def test_a_machine_without_a_network_leaves_its_sources_to_the_others(tmp_path: 
         for _ in range(4):
             turner.turn()
             made.await_polls(2)
-        eventually(lambda: settled(store, turner.states), within=2 * PATIENCE)
+        eventually(lambda: settled(store, turner.states), within=4 * PATIENCE)
         with store.begin_read() as conn:
             found = sources.find_source(conn, "agency")
         assert found is not None
