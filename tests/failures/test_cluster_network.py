@@ -19,6 +19,7 @@ from tests.chaos.random_kills import TOP, new_world
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(300),
     pytest.mark.skipif(
         os.geteuid() != 0 or shutil.which("unshare") is None,
         reason="a network namespace takes root and unshare: a machine without a network is NOT tested here",
