@@ -48,7 +48,7 @@ class Store:
         self.checks_schema = False
         """True if another daemon may migrate the database meanwhile: nothing is written to another version's schema then."""
         self.write_idle_limit: timedelta | None = None
-        """Time after which PostgreSQL ends a write that its process does not go on with; None for the session's limit."""
+        """Time after which PostgreSQL ends a write that its process does not continue; None for the session's limit."""
         self._writing = DaemonExecutor(1, name="store-write")
         self._reading = DaemonExecutor(READERS, name="store-read")
 

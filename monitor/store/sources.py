@@ -21,42 +21,15 @@ class PollRow(Record, frozen=True, kw_only=True):
     at: datetime
     duration_ms: int
     outcome: PollOutcome
-    problem: str | None
-    requests: int
-    connections: int
-    changed: int
+    problem: str | None = None
+    requests: int = 0
+    connections: int = 0
+    changed: int = 0
     by_hook: bool = False
+    """True if a delivery of the service caused it."""
 
 
 _INSERT = polls.insert()
-
-
-def record_poll(
-    conn: Connection,
-    *,
-    source: str,
-    at: datetime,
-    duration_ms: int,
-    outcome: PollOutcome,
-    problem: str | None = None,
-    requests: int = 0,
-    connections: int = 0,
-    changed: int = 0,
-    by_hook: bool = False,
-) -> None:
-    """Store a poll that ended. `by_hook` if a delivery of the service caused it."""
-    row = PollRow(
-        source=source,
-        at=at,
-        duration_ms=duration_ms,
-        outcome=outcome,
-        problem=problem,
-        requests=requests,
-        connections=connections,
-        changed=changed,
-        by_hook=by_hook,
-    )
-    record_polls(conn, [row])
 
 
 def record_polls(conn: Connection, rows: Sequence[PollRow]) -> None:
@@ -140,26 +113,16 @@ def save_readings(conn: Connection, rows: Sequence[ScopeReading]) -> None:
 def readings(
     source: str,
     reports: Sequence[tuple[str | None, datetime | None, str | None, int]],
-    digests: Mapping[str | None, str | None],
+    digests: Mapping[str | None, str | None] | None = None,
 ) -> list[ScopeReading]:
     """Return the readings of a source's scopes, given as (scope, last_complete_at, problem, connections) and by digest."""
+    known = digests or {}
     return [
         ScopeReading(
-            source=source, scope=scope or "", last_complete_at=at, problem=problem, connections=count, digest=digests.get(scope)
+            source=source, scope=scope or "", last_complete_at=at, problem=problem, connections=count, digest=known.get(scope)
         )
         for scope, at, problem, count in reports
     ]
-
-
-def save_scopes(
-    conn: Connection,
-    source: str,
-    reports: Sequence[tuple[str | None, datetime | None, str | None, int]],
-    *,
-    digests: Mapping[str | None, str | None] | None = None,
-) -> None:
-    """Store the readings of a source's scopes, given as for `readings`."""
-    save_readings(conn, readings(source, reports, digests or {}))
 
 
 def save_suspects(conn: Connection, source: str, suspects: Mapping[str | None, int]) -> None:

@@ -208,7 +208,7 @@ def test_prune_forgets_what_is_old_and_over(store: Store, key: int) -> None:
     with store.begin_write() as conn:
         fill(conn, key, sent=True, closed=True)
         history.append(conn, "agency", key, [entry(100)])
-        sources.record_poll(conn, source="agency", at=NOW, duration_ms=1, outcome=PollOutcome.OK)
+        sources.record_polls(conn, [sources.PollRow(source="agency", at=NOW, duration_ms=1, outcome=PollOutcome.OK)])
         probes.add_rollup(conn, "agency", NOW, "ok", count=1, total_ms=1)
         gone = maintenance.prune(conn, NOW + 100 * DAY, history=90 * DAY, polls_kept=30 * DAY)
         assert gone == maintenance.Pruned(events=1, alerts=1, incidents=1, connections=0, polls=1, rollups=1)

@@ -343,7 +343,9 @@ def test_unchanged_connection_was_last_seen_when_its_scope_was_complete(store: S
     """A poll of unchanged connections writes no connection, so the scope remembers for all of them."""
     add(store, make_state(external_id="a"), make_state(external_id="b", missing=1), make_state(external_id="c", scope="u1"))
     with store.begin_write() as conn:
-        sources.save_scopes(conn, "agency", [(None, NOW + DAY, None, 2), ("u1", None, "It cannot be read.", 1)])
+        sources.save_readings(
+            conn, sources.readings("agency", [(None, NOW + DAY, None, 2), ("u1", None, "It cannot be read.", 1)])
+        )
         seen = {row.state.snapshot.external_id: row.last_seen_at for row in connection_queries.list_connections(conn)}
     assert seen == {"a": NOW + DAY, "b": NOW, "c": NOW}
 

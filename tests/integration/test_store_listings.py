@@ -48,7 +48,9 @@ def test_a_scope_stands_by_who_is_there_and_who_must_be_looked_at(store: Store) 
     )
     add(store, make_state(external_id="y-1"), source="studio")
     with store.begin_write() as conn:
-        sources.save_scopes(conn, "agency", [(None, NOW, None, 7), ("u2", NOW, None, 0)], digests={None: "d1"})
+        sources.save_readings(
+            conn, sources.readings("agency", [(None, NOW, None, 7), ("u2", NOW, None, 0)], digests={None: "d1"})
+        )
         sources.save_suspects(conn, "agency", {"u2": 2})
     with store.begin_read() as conn:
         assert list_state.stored_lists(conn, "agency", NOW) == {
@@ -85,12 +87,12 @@ def test_marks_and_spans_are_those_of_the_live_connections_of_one_scope(store: S
 def test_a_digest_stands_until_another_poll_changes_it(store: Store) -> None:
     """Writing down a scope without one takes it away: nothing stands for what was not read whole."""
     with store.begin_write() as conn:
-        sources.save_scopes(conn, "agency", [(None, NOW, None, 1)], digests={None: "d1"})
+        sources.save_readings(conn, sources.readings("agency", [(None, NOW, None, 1)], digests={None: "d1"}))
         sources.save_suspects(conn, "agency", {None: 1})
         assert list_state.stored_lists(conn, "agency", NOW)[None] == StoredList(
             digest="d1", present=0, unsettled=0, suspect_polls=1
         )
-        sources.save_scopes(conn, "agency", [(None, None, "It timed out.", 1)])
+        sources.save_readings(conn, sources.readings("agency", [(None, None, "It timed out.", 1)]))
         assert list_state.stored_lists(conn, "agency", NOW)[None].digest is None
 
 

@@ -215,7 +215,7 @@ def test_a_migration_waits_for_locks_only_so_long_but_works_as_long_as_it_takes(
         assert opened.upgrade()
 
 
-def test_P47_a_write_that_its_process_does_not_go_on_with_ends_within_the_limit_of_a_cluster(url: str) -> None:
+def test_P47_a_write_that_its_process_does_not_continue_ends_within_the_limit_of_a_cluster(url: str) -> None:
     """A pooler, or a cut network, leaves the session of a daemon open in the middle of its write."""
     with open_store(url) as stalled, Store(url) as other:
         stalled.write_idle_limit = timedelta(milliseconds=300)

@@ -94,9 +94,9 @@ def test_due_sources_come_longest_waiting_first(store: Store) -> None:
 def test_scopes_remember_their_last_complete_list(store: Store) -> None:
     with store.begin_write() as conn:
         sources.sync_sources(conn, [AGENCY, STUDIO], NOW)
-        sources.save_scopes(conn, "agency", [(None, NOW, None, 3), ("u1", NOW, None, 1)])
-        sources.save_scopes(conn, "agency", [(None, NOW + HOUR, None, 4), ("u1", None, "It timed out.", 1)])
-        sources.save_scopes(conn, "studio", [])
+        sources.save_readings(conn, sources.readings("agency", [(None, NOW, None, 3), ("u1", NOW, None, 1)]))
+        sources.save_readings(conn, sources.readings("agency", [(None, NOW + HOUR, None, 4), ("u1", None, "It timed out.", 1)]))
+        sources.save_readings(conn, sources.readings("studio", []))
         rows = sources.all_scopes(conn, "agency")
         assert sources.all_scopes(conn) == rows
     assert [(row.scope, row.last_complete_at, row.problem, row.connections) for row in rows] == [
@@ -108,18 +108,22 @@ def test_scopes_remember_their_last_complete_list(store: Store) -> None:
 def test_polls_are_recorded_and_the_old_ones_forgotten(store: Store) -> None:
     with store.begin_write() as conn:
         for hours in range(3):
-            sources.record_poll(
+            sources.record_polls(
                 conn,
-                source="agency",
-                at=NOW + hours * HOUR,
-                duration_ms=120,
-                outcome=PollOutcome.OK if hours else PollOutcome.UNREACHABLE,
-                problem=None if hours else "Connection refused.",
-                requests=2,
-                connections=40,
-                changed=hours,
+                [
+                    sources.PollRow(
+                        source="agency",
+                        at=NOW + hours * HOUR,
+                        duration_ms=120,
+                        outcome=PollOutcome.OK if hours else PollOutcome.UNREACHABLE,
+                        problem=None if hours else "Connection refused.",
+                        requests=2,
+                        connections=40,
+                        changed=hours,
+                    )
+                ],
             )
-        sources.record_poll(conn, source="studio", at=NOW, duration_ms=1, outcome=PollOutcome.PARTIAL)
+        sources.record_polls(conn, [sources.PollRow(source="studio", at=NOW, duration_ms=1, outcome=PollOutcome.PARTIAL)])
         assert [row.changed for row in sources.last_polls(conn, "agency", limit=2)] == [2, 1]
         latest = {name: sources.last_polls(conn, name)[0] for name in ("agency", "studio")}
         assert {name: (row.at, row.outcome) for name, row in latest.items()} == {

@@ -78,7 +78,7 @@ def fill(store: Store, now: datetime) -> None:
     ids = add_source(store, "agency", [one(number) for number in range(160)], now=now)
     ids += add_source(store, "studio", [one(number) for number in range(200, 260)], now=now, polled_at=now - timedelta(hours=2))
     with store.begin_write() as conn:
-        sources.save_scopes(conn, "agency", [("user-1", now - timedelta(hours=3), None, 40)])
+        sources.save_readings(conn, sources.readings("agency", [("user-1", now - timedelta(hours=3), None, 40)]))
         conn.execute(delete(tables.scopes).where(tables.scopes.c.source == "agency", tables.scopes.c.scope == "user-2"))
         for key in dice.sample(ids, 50):
             row = connection_queries.get_connection(conn, key)

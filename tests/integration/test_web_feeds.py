@@ -369,7 +369,7 @@ async def test_the_badge_is_not_green_for_what_is_not_known(
     add_source(store, "studio", [make_state(external_id="2")], now=now)
     assert picture(await site.get("/badge.svg"))[1] == "social accounts: 2 ok"
     with store.begin_write() as conn:
-        sources.save_scopes(conn, "studio", [("late", now, None, 0)])
+        sources.save_readings(conn, sources.readings("studio", [("late", now, None, 0)]))
         conn.execute(
             update(tables.scopes).where(tables.scopes.c.source == "studio").values(last_complete_at=now - timedelta(hours=1))
         )

@@ -121,7 +121,9 @@ def add_source(
         sources.save_source(conn, replace(row, status=status, reason=status, message="", connections=len(states), **values))
         new = [NewConnection(state=state, fingerprint="") for state in states]
         ids = connections.insert(conn, source=name, provider=provider, rows=new, now=seen)
-        sources.save_scopes(conn, name, [(scope, seen, None, 1) for scope in {state.snapshot.scope for state in states}])
+        sources.save_readings(
+            conn, sources.readings(name, [(scope, seen, None, 1) for scope in {state.snapshot.scope for state in states}])
+        )
         for key, state in zip(ids, states, strict=True):
             entry = Event(kind=EventKind.APPEARED, at=seen, new=state.verdict.status, message="Reported by the provider.")
             history.append(conn, name, key, [entry])

@@ -211,14 +211,18 @@ def _polls(store: Store, source: str, now: datetime, *, failing: bool) -> None:
     with store.begin_write() as conn:
         for number in range(20):
             outcome = PollOutcome.UNREACHABLE if failing and number < 6 else PollOutcome.OK
-            sources.record_poll(
+            sources.record_polls(
                 conn,
-                source=source,
-                at=now - timedelta(minutes=15 * number + 4),
-                duration_ms=240 + number,
-                outcome=outcome,
-                problem="The API could not be reached." if outcome is not PollOutcome.OK else None,
-                connections=6,
+                [
+                    sources.PollRow(
+                        source=source,
+                        at=now - timedelta(minutes=15 * number + 4),
+                        duration_ms=240 + number,
+                        outcome=outcome,
+                        problem="The API could not be reached." if outcome is not PollOutcome.OK else None,
+                        connections=6,
+                    )
+                ],
             )
 
 
