@@ -58,6 +58,41 @@ def test_a_source_is_left_to_others_if_this_machine_reaches_nothing(case: Case) 
     assert reach.is_doubtful(handover, me="me", others=case.others, now=NOW) is case.doubtful
     assert handover.get("unreachable") == case.left
     assert reach.rests is case.doubtful
+    assert reach.is_doubted is case.doubtful
+
+
+@pytest.mark.parametrize(
+    ("title", "known", "others", "doubted"),
+    [
+        ("another source is unreachable as well", None, 1, True),
+        ("another machine confirms that a source is unreachable", [NOW, ["other"]], 1, False),
+        ("no other daemon is at work", None, 0, False),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_doubted_machine_leaves_deliveries_to_others_until_the_doubt_is_settled(
+    title: str, known: object, others: int, doubted: bool
+) -> None:
+    clock = Passing()
+    reach = HostReach(monotonic=clock)
+    reach.is_doubtful({}, me="me", others=1, now=NOW)
+    clock.now += REST_FOR + 1
+    assert (reach.rests, reach.is_doubted) == (False, True), title
+    reach.is_doubtful({} if known is None else {"unreachable": known}, me="me", others=others, now=NOW)
+    assert reach.is_doubted is doubted, title
+
+
+@pytest.mark.parametrize(
+    ("passes", "answered", "doubted"), [(CONFIRM - 1, False, True), (CONFIRM, False, False), (0, True, False)]
+)
+def test_a_doubt_ends_when_a_service_answers_or_after_some_minutes(passes: float, answered: bool, doubted: bool) -> None:
+    clock = Passing()
+    reach = HostReach(monotonic=clock)
+    reach.is_doubtful({}, me="me", others=1, now=NOW)
+    clock.now += passes
+    if answered:
+        reach.reached()
+    assert reach.is_doubted is doubted, "services that no machine reaches must not stop the deliveries for good"
 
 
 def state(reach: HostReach) -> tuple[bool, bool]:

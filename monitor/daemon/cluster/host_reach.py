@@ -21,11 +21,12 @@ class HostReach:
         self._monotonic = monotonic
         self._reached_at: float | None = None
         self._resting_until = 0.0
+        self._doubted_until = 0.0
 
     def reached(self) -> None:
         """Record that an API answered, whatever it answered."""
         self._reached_at = self._monotonic()
-        self._resting_until = 0.0
+        self._resting_until = self._doubted_until = 0.0
 
     @property
     def has_network(self) -> bool:
@@ -37,6 +38,14 @@ class HostReach:
         """True while this machine leaves the work to others."""
         return self._monotonic() < self._resting_until
 
+    @property
+    def is_doubted(self) -> bool:
+        """True after a doubtful poll, until this machine reaches an API or another one confirms what it found.
+
+        Deliveries are left to others meanwhile: a failure of this machine would delay the channel for the whole cluster.
+        """
+        return self._monotonic() < self._doubted_until
+
     def is_doubtful(self, handover: dict[str, object], *, me: str, others: int, now: float) -> bool:
         """Return True if a source that this machine cannot reach is to be tried by another one first.
 
@@ -44,11 +53,14 @@ class HostReach:
         (`now`, in seconds). `others` is the number of other daemons at work.
         """
         if self.has_network or others == 0:
+            self._doubted_until = 0.0
             return False
         known = handover.get("unreachable")
         since, by = known if isinstance(known, list) and len(known) == 2 else (now, [])
         if now - since > CONFIRM_WITHIN.total_seconds() or any(each != me for each in by):
+            self._doubted_until = 0.0
             return False
         handover["unreachable"] = [since, sorted({*by, me})]
         self._resting_until = self._monotonic() + REST.total_seconds()
+        self._doubted_until = self._monotonic() + CONFIRM_WITHIN.total_seconds()
         return True

@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from enum import StrEnum
 
@@ -70,7 +70,7 @@ class ClusterMember:
             store=store,
             clock=clock,
             reach=self._reach,
-            others=lambda: self._beat.others if self._beat is not None else 0,
+            others=lambda: self._others,
             refuse=lambda _: self._wake.set(),
         )
         self.ownership = Ownership(Leases(self._server, me=self.id), resume=self.units.resume, handover=self.units.handover)
@@ -84,6 +84,7 @@ class ClusterMember:
         self._reported_schema = False
         self._tasks: list[asyncio.Task[None]] = []
         self._working: asyncio.Task[None] | None = None
+        self._offered: Mapping[tuple[str, ...], int] = {}
 
     async def start(self, parts: Parts) -> None:
         """Create the cluster's tables if necessary, and begin to work. Raise StoreError."""
@@ -217,26 +218,32 @@ class ClusterMember:
     def _follow(self) -> None:
         """Start or stop taking units, as the state requires."""
         works = self._state is MemberState.WORKING and not self._stopping and not self.ownership.is_overdue
-        running = self._working is not None and not self._working.done()
-        if works and not running:
-            self._working = asyncio.create_task(self._work(), name="cluster-work")
-        elif not works and running:
+        running, places = self._working is not None and not self._working.done(), self._places()
+        if works and not running and places:
+            self._offered = places
+            self._working = asyncio.create_task(self._work(places), name="cluster-work")
+        elif running and not (works and places == self._offered):
             self._queue.stop_work()
 
-    async def _work(self) -> None:
+    async def _work(self, places: Mapping[tuple[str, ...], int]) -> None:
         try:
-            await self._queue.work(self._places(), drain=DRAIN_WITHIN)
+            await self._queue.work(places, drain=DRAIN_WITHIN)
         except StoreError as error:
             log.warning("cluster.queue_unavailable", problem=str(error))
         except Exception:
             log.exception("cluster.fault")
+
+    @property
+    def _others(self) -> int:
+        """The number of other daemons at work."""
+        return self._beat.others if self._beat is not None else 0
 
     def _places(self) -> dict[tuple[str, ...], int]:
         """Return the units at a time by queues. Deliveries have places of their own: slow polls must not delay them."""
         workers, queues = self._config.workers, self._config.queues
         others = tuple(each for each in queues if each != "deliveries")
         places = {others: workers} if others else {}
-        if "deliveries" in queues:
+        if "deliveries" in queues and not (self._reach.is_doubted and self._others):
             places["deliveries",] = max(workers // 2, 1) if others else workers
         return places
 
