@@ -5,27 +5,25 @@ The listener for them faces the internet, so it serves nothing but them and push
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 
 import msgspec
 import structlog
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from monitor.config import SourceConfig
 from monitor.config.definition import Hook
-from monitor.domain.errors import MonitorError
 from monitor.domain.rules.expressions import Evaluator
 from monitor.web import push
-from monitor.web.base_path import enter
+from monitor.web.forwarded import as_sent_by_client
 from monitor.web.hook_signatures import Delivery, is_signed
 from monitor.web.responses import Handler, Resource
-from monitor.web.security import ANSWER_WITHIN, SecuredResponse, read_body, require_sound_head
-from monitor.web.site import Site, error_response, problem
+from monitor.web.security import SecuredResponse, errors_answered, read_body, require_sound_head
+from monitor.web.site import Site, problem
 
 log = structlog.get_logger(__name__)
 
@@ -40,7 +38,7 @@ _UNKNOWN_SECRET = secrets.token_urlsafe(32)
 def build_app(site: Site) -> ASGIApp:
     """Return the application of the listener for deliveries and pushed reports."""
     routes = [Route("/hooks/{source}", Resource(post=_receive(site))), *push.routes(site)]
-    return _Guarded(Router(routes, redirect_slashes=False, default=_missing))
+    return _Guarded(Router(routes, redirect_slashes=False, default=_missing), site)
 
 
 def _receive(site: Site) -> Handler:
@@ -85,29 +83,18 @@ def _counts(delivery: Delivery, source: SourceConfig) -> bool:
 class _Guarded:
     """Bounds requests in size and time, and answers errors without detail."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, site: Site) -> None:
+        self._app, self._site = app, site
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
             return
-        scope = enter(scope, "")
+        scope = as_sent_by_client(scope, self._site.config().web)
         request, out = Request(scope, receive), SecuredResponse(send, scope)
-        try:
-            async with asyncio.timeout(ANSWER_WITHIN):
-                require_sound_head(request)
-                await self._app(scope, request.receive, out.send)
-        except ClientDisconnect:
-            log.debug("web.client_left", path=scope["path"])
-        except (HTTPException, MonitorError) as error:
-            await out.replace(error_response(request, error))
-        except TimeoutError:
-            log.warning("web.too_slow", path=scope["path"])
-            await out.replace(problem(request, 503, "The response took too long. Try again."))
-        except Exception:
-            log.exception("web.failed", path=scope["path"])
-            await out.replace(problem(request, 500, "The request failed. See the monitor's log."))
+        async with errors_answered(request, out, failed="The request failed. See the monitor's log."):
+            require_sound_head(request)
+            await self._app(scope, request.receive, out.send)
 
 
 async def _missing(scope: Scope, receive: Receive, send: Send) -> None:

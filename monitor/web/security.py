@@ -6,7 +6,8 @@ Plain ASGI, so that nothing of a request is read before it is let in, and every 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from urllib.parse import parse_qs, quote
 
@@ -89,21 +90,11 @@ class SecurityMiddleware:
         access = Access.of(config, self._site.signing_key)
         request = Request(scope, receive)
         out = SecuredResponse(send, scope)
-        try:
-            async with asyncio.timeout(ANSWER_WITHIN) as limit:
-                scope[_TIME_LIMIT] = limit
-                await self._admit(request, config, access, out)
-        except ClientDisconnect:
-            log.debug("web.client_left", path=auth.loggable(scope["path"]))
-        except (HTTPException, MonitorError) as error:
-            await out.replace(error_response(request, error))
-        except TimeoutError:
-            log.warning("web.too_slow", path=auth.loggable(scope["path"]))
-            await out.replace(problem(request, 503, "The response took too long. Try again."))
-        except Exception:
-            # An unexpected error must reach neither the server's own traceback page nor the daemon.
-            log.exception("web.failed", path=auth.loggable(scope["path"]))
-            await out.replace(problem(request, 500, "This page failed. See the monitor's log. Monitoring continues."))
+        async with errors_answered(
+            request, out, failed="This page failed. See the monitor's log. Monitoring continues."
+        ) as limit:
+            scope[_TIME_LIMIT] = limit
+            await self._admit(request, config, access, out)
 
     async def _admit(self, request: Request, config: Config, access: Access, out: SecuredResponse) -> None:
         """Check the request, record its Visit and pass it on. Raise HTTPException if it is not allowed."""
@@ -358,6 +349,28 @@ class SecuredResponse:
         """Send this response instead, unless another one has started."""
         if not self._started:
             await response(self._scope, _disconnected, self.send)
+
+
+@contextlib.asynccontextmanager
+async def errors_answered(request: Request, out: SecuredResponse, *, failed: str) -> AsyncIterator[asyncio.Timeout]:
+    """Answer errors with a problem that has no detail of the program, and end after ANSWER_WITHIN.
+
+    `failed` is the text for an unexpected error, which must reach neither the server's own traceback page nor the daemon.
+    """
+    path = auth.loggable(request.scope["path"])
+    try:
+        async with asyncio.timeout(ANSWER_WITHIN) as limit:
+            yield limit
+    except ClientDisconnect:
+        log.debug("web.client_left", path=path)
+    except (HTTPException, MonitorError) as error:
+        await out.replace(error_response(request, error))
+    except TimeoutError:
+        log.warning("web.too_slow", path=path)
+        await out.replace(problem(request, 503, "The response took too long. Try again."))
+    except Exception:
+        log.exception("web.failed", path=path)
+        await out.replace(problem(request, 500, failed))
 
 
 async def _disconnected() -> Message:

@@ -377,3 +377,27 @@ async def test_changes_that_no_delivery_announces_flag_the_source_until_one_does
         assert await hooks.is_due()
         changes(ReportedStatus.REVOKED)
         assert flags() == []
+
+
+async def test_wrong_tokens_of_pushed_reports_are_counted_for_the_client_of_a_trusted_proxy(
+    store: Store, clock: ManualClock, tmp_path: Path
+) -> None:
+    source = f"""provider = "push"
+token = "{SECRET}"
+stale_after = "1d"
+[web]
+trusted_proxies = ["127.0.0.1"]
+"""
+
+    async with listening(store, clock, tmp_path, source) as made:
+
+        async def status(client: str) -> int:
+            headers = {"authorization": "Bearer wrong", "x-forwarded-for": client}
+            answer = await made.client.post(
+                f"{made.url}/api/v1/push/agency", json={"id": "a", "status": "valid"}, headers=headers
+            )
+            return answer.status_code
+
+        first = [await status("192.0.2.7") for _ in range(30)]
+        assert (first[0], first[-1]) == (401, 429)
+        assert await status("192.0.2.8") == 401, "another client of the same proxy"
