@@ -41,6 +41,9 @@ _PINNED = {
 """Settings that change how values travel, or what a transaction reads. A server, role, database or environment may set them."""
 _DEAD_CLIENT = {"tcp_keepalives_idle": 5, "tcp_keepalives_interval": 3, "tcp_keepalives_count": 4, "tcp_user_timeout": 17_000}
 """Settings of the server: a client machine that vanishes holds its locks for at most 17 seconds."""
+_PLANNER = {"random_page_cost": "1.1", "max_parallel_workers_per_gather": "0", "jit": "off"}
+"""Settings of the planner. What pages read is in memory: with the server's costs, which are those of a disk, it reads whole
+tables where an index has few rows. To start workers or to compile a query takes longer than most queries."""
 _SESSION = """
     SELECT concat(pg_backend_pid(), ' ', (SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()))
 """
@@ -130,7 +133,7 @@ class Server:
     def settings(self, server_version: int, statement_timeout: timedelta = STATEMENT_TIMEOUT) -> Iterator[tuple[str, object]]:
         """Yield the session's settings. They go by SET, because poolers refuse them among the parameters of a connection.
 
-        Time limits in the URL's `options` take precedence.
+        Time limits and settings of the planner in the URL's `options` take precedence.
         """
         yield from _PINNED.items()
         limits: dict[str, object] = {
@@ -138,6 +141,7 @@ class Server:
             "lock_timeout": 0,  # the statement timeout bounds it: writers wait for each other
             "idle_in_transaction_session_timeout": milliseconds(IDLE_IN_TRANSACTION),
             **_DEAD_CLIENT,
+            **_PLANNER,
         }
         if server_version >= 140_000:
             limits["idle_session_timeout"] = 0  # it would end the connection that holds the daemon's lock

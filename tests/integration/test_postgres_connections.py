@@ -39,6 +39,9 @@ HOSTILE = {
     "idle_in_transaction_session_timeout": "400ms",
     "idle_session_timeout": "400ms",
     "transaction_timeout": "400ms",
+    "random_page_cost": "4",
+    "max_parallel_workers_per_gather": "8",
+    "jit": "on",
 }
 """What an administrator may have set for a role or a database."""
 
@@ -237,6 +240,9 @@ SHOWN = {
     "idle_in_transaction_session_timeout": "5min",
     "timezone": "UTC",
     "default_transaction_isolation": "read committed",
+    "random_page_cost": "1.1",
+    "max_parallel_workers_per_gather": "0",
+    "jit": "off",
 }
 
 
@@ -288,3 +294,12 @@ def test_a_time_limit_in_the_url_takes_precedence(server: postgres.PrivateServer
         with closing(target.connect()) as conn:
             assert conn.execute("SHOW statement_timeout").fetchone() == ("70ms",)
             assert conn.execute("SHOW lock_timeout").fetchone() == ("0",)
+
+
+def test_a_setting_of_the_planner_in_the_url_takes_precedence(server: postgres.PrivateServer, database: str) -> None:
+    target = parse_url(f"{over_socket(server, database)}&options={quote('-c random_page_cost=3 -c jit=on')}")
+    assert isinstance(target, Server)
+    with closing(target.connect()) as conn:
+        shown = [conn.execute(f"SHOW {name}".encode()).fetchone() for name in ("random_page_cost", "jit")]
+        assert shown == [("3",), ("on",)]
+        assert conn.execute("SHOW max_parallel_workers_per_gather").fetchone() == ("0",)
