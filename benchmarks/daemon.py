@@ -15,6 +15,7 @@ from pathlib import Path
 
 from benchmarks import machine
 from benchmarks.figures import Figure, figure
+from benchmarks.instrumented import PAUSE
 from benchmarks.machine import MEASURED, Reading
 from benchmarks.simulated import PATIENCE, ROOT, Simulated
 
@@ -95,6 +96,15 @@ class Daemon:
         until(lambda: len(self._lines()) > known, what="the watch answers", within=60, step=0.002)
         window = json.loads(self._lines()[-1])
         return Mark(**window, reading=machine.read(self.pid))
+
+    def pause_loop_watch(self) -> None:
+        """Stop the loop watch, whose checks are a large part of the CPU of a daemon that mostly waits."""
+        os.kill(self.pid, PAUSE)
+
+    def continue_loop_watch(self) -> None:
+        """Continue the loop watch, from a new mark on."""
+        os.kill(self.pid, PAUSE)
+        self.mark()
 
     def _lines(self) -> list[str]:
         if not self._report.exists():

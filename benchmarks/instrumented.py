@@ -1,7 +1,8 @@
 """The daemon with a watch beside it: how long its event loop was blocked and by what CPU, and how many rows SQLite wrote.
 
 `python -m benchmarks.instrumented REPORT CORE ARGUMENT…` runs the command line as it is, on that core. Each SIGUSR2 appends
-a line of JSON to REPORT about the time since the one before. The product has no such switch, and needs none.
+a line of JSON to REPORT about the time since the one before; each PAUSE stops the watch or continues it. The product has no
+such switch, and needs none.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ T = TypeVar("T")
 EVERY = 0.02
 """Seconds between checks of the clock. A block is seen up to this much shorter than it was."""
 
+PAUSE = signal.SIGRTMIN
+"""Stops the checks, or continues them: a process that mostly waits would use up to half its CPU for them."""
+
 
 class LoopWatch:
     """Measures how late the loop wakes it, and the CPU that the loop's thread used in that time."""
@@ -33,6 +37,8 @@ class LoopWatch:
         self._callback = 0.0
         self._expected = 0.0
         self._used = 0.0
+        self._next: asyncio.TimerHandle | None = None
+        """The next check; None while the watch is paused."""
         self.opened: list[Connection] = []
         """Every SQLite connection so far: each knows how many rows it changed."""
 
@@ -40,11 +46,21 @@ class LoopWatch:
         """Begin, inside the loop."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGUSR2, self._report_window)
+        loop.add_signal_handler(PAUSE, self._pause_or_continue)
         self._schedule_check(loop)
+
+    def _pause_or_continue(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._next is None:
+            self._schedule_check(loop)
+            return
+        self._observe(loop)
+        self._next.cancel()
+        self._next = None
 
     def _schedule_check(self, loop: asyncio.AbstractEventLoop) -> None:
         self._expected, self._used = loop.time() + EVERY, time.thread_time()
-        loop.call_later(EVERY, self._check)
+        self._next = loop.call_later(EVERY, self._check)
 
     def _check(self) -> None:
         loop = asyncio.get_running_loop()
@@ -58,7 +74,8 @@ class LoopWatch:
         self._callback = max(self._callback, min(late, time.thread_time() - self._used))
 
     def _report_window(self) -> None:
-        self._observe(asyncio.get_running_loop())
+        if self._next is not None:
+            self._observe(asyncio.get_running_loop())
         window = {
             "at": time.monotonic(),
             "cpu": time.process_time(),

@@ -61,7 +61,7 @@ def _unchanged(bench: Bench, kind: str, size: int, *, custom: bool = False) -> d
     database = bench.populated(kind, size)
     every = f"{bench.plan.poll_every:.0f}s" if size <= 10_000 else "5s"
     repeats = bench.plan.repeats + (2 if bench.plan.repeats > 1 and size <= 10_000 else 0)
-    marks, peaks = [], []
+    marks, peaks, watched = [], [], []
     rows: list[float] = []
     with bench.simulated(f"population:1:{size}") as simulated:
         wanted = Settings(poll_every=every, custom=custom)
@@ -69,6 +69,7 @@ def _unchanged(bench: Bench, kind: str, size: int, *, custom: bool = False) -> d
             _one_poll(daemon, simulated, store)
             _one_poll(daemon, simulated, store)
             counted, polls = rows_changed(database), recorded_polls(store)
+            daemon.pause_loop_watch()
             before = daemon.mark()
             for _ in range(repeats):
                 machine.forget_peak(daemon.pid)
@@ -83,6 +84,10 @@ def _unchanged(bench: Bench, kind: str, size: int, *, custom: bool = False) -> d
             if counted is not None:
                 time.sleep(1.5)  # the server's statistics come a second late
                 rows = [((rows_changed(database) or 0) - counted) / max(recorded_polls(store) - polls, 1)]
+            daemon.continue_loop_watch()
+            for _ in range(min(repeats, 2)):
+                _one_poll(daemon, simulated, store)
+                watched.append(daemon.mark())
     bench.databases.drop(database)
     return {
         "times_bare": figure(((after.cpu - before.cpu) / baseline.cpu_each for before, after in marks), "x"),
@@ -92,7 +97,7 @@ def _unchanged(bench: Bench, kind: str, size: int, *, custom: bool = False) -> d
         "resident": figure([resting], "MB"),
         "rows": figure(rows, ""),
         "written": figure(((after.reading.written - before.reading.written) / 1024 for before, after in marks), "KB"),
-        **loop_figures(after for _, after in marks),
+        **loop_figures(watched),
     }
 
 

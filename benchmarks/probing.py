@@ -65,6 +65,7 @@ def _paced(bench: Bench, kind: str, *, tls: bool, every: float) -> None:
             _await_all(simulated, plan.accounts, within=every * 1.5)
             time.sleep(min(5.0, plan.paced_window))
             windows, grown = [], []
+            daemon.pause_loop_watch()
             for _ in range(max(plan.repeats - 1, 1)):
                 disk = size_on_disk(database)
                 with watching(daemon, simulated) as found:
@@ -72,8 +73,11 @@ def _paced(bench: Bench, kind: str, *, tls: bool, every: float) -> None:
                 windows += found
                 grown.append((size_on_disk(database) - disk) / _probes(found[0]))
             resident = machine.resident_mb(daemon.pid)
+            daemon.continue_loop_watch()
+            with watching(daemon, simulated) as watched:
+                time.sleep(plan.paced_window)
             daemon.kill()
-        figures = _figures(windows, baseline) | {
+        figures = _figures(windows, baseline, watched=watched) | {
             "grown_each": figure(grown, "B"),
             "connections_each": figure((each.connections / _probes(each) for each in windows), ""),
             "a_second": figure((each.probes / each.seconds for each in windows), "/s"),
@@ -99,13 +103,14 @@ def _await_all(simulated: Simulated, accounts: int, *, within: float) -> None:
         time.sleep(0.1)
 
 
-def _figures(windows: list[Window], baseline: Baseline) -> dict[str, Figure]:
+def _figures(windows: list[Window], baseline: Baseline, *, watched: list[Window] | None = None) -> dict[str, Figure]:
+    """Return the figures of these windows; `watched` are those in which the loop was watched, if they are others."""
     return {
         "times_bare": figure((each.cpu / _probes(each) / baseline.cpu_each for each in windows), "x"),
         "cpu_per_10000": figure((each.cpu / _probes(each) * 10_000 for each in windows), "s"),
         "floor": figure([baseline.cpu_each * 10_000], "s"),
         "written_each": figure((each.written / _probes(each) for each in windows), "B"),
-        **loop_figures(windows),
+        **loop_figures(windows if watched is None else watched),
     }
 
 

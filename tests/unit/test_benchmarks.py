@@ -20,7 +20,7 @@ from benchmarks import __main__ as program
 from benchmarks import figures, machine
 from benchmarks.chart import Curve, Panel, draw, growth
 from benchmarks.figures import Figure, Measurement, Results, figure, from_json, merged, percentile, to_json
-from benchmarks.instrumented import EVERY, LoopWatch
+from benchmarks.instrumented import EVERY, PAUSE, LoopWatch
 from benchmarks.plan import FULL, PLANS
 from benchmarks.population import Population
 from benchmarks.report import BEGIN, END, block, figures_table, number, placed, targets_table
@@ -305,12 +305,35 @@ def test_a_callback_counts_by_its_own_cpu_and_a_block_by_the_time_it_took(
         await asyncio.sleep(2 * EVERY)
         os.kill(os.getpid(), signal.SIGUSR2)
         await asyncio.sleep(EVERY)
-        asyncio.get_running_loop().remove_signal_handler(signal.SIGUSR2)
+        for each in (PAUSE, signal.SIGUSR2):
+            asyncio.get_running_loop().remove_signal_handler(each)
 
     asyncio.run(blocked_once())
     window = json.loads(report.read_text("utf-8"))
     assert window["blocked"] > 0.15
     assert (window["callback"] > 0.15) == computes
+
+
+def test_a_paused_watch_neither_wakes_the_process_nor_reports_a_block(tmp_path: Path) -> None:
+    report = tmp_path / "watch.jsonl"
+
+    async def pause_block_and_continue() -> None:
+        loop = asyncio.get_running_loop()
+        watch = LoopWatch(report)
+        watch.start()
+        for each in (PAUSE, signal.SIGUSR2, PAUSE):
+            os.kill(os.getpid(), each)
+            await asyncio.sleep(2 * EVERY)
+            time.sleep(0.2)  # noqa: ASYNC251 - the block
+            await asyncio.sleep(2 * EVERY)
+        os.kill(os.getpid(), signal.SIGUSR2)
+        await asyncio.sleep(EVERY)
+        for each in (PAUSE, signal.SIGUSR2):
+            loop.remove_signal_handler(each)
+
+    asyncio.run(pause_block_and_continue())
+    paused, continued = map(json.loads, report.read_text("utf-8").splitlines())
+    assert paused["blocked"] < 0.15 < continued["blocked"]
 
 
 def test_a_process_can_be_read(tmp_path: Path) -> None:
