@@ -7,7 +7,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import event, func, select, update
 
 from benchmarks.soak import Plan, Soak
 from monitor.demo.world import World
@@ -135,6 +135,17 @@ async def test_an_observation_by_a_clock_that_was_ahead_counts_from_now(store: S
         assert state.token.dated_since == state.token.reconnected_at == state.probe.silent_since == clock.now()
         assert state.probe.at == clock.now()
         assert state.probe.refused_since == clock.now() - timedelta(days=1), "what is past stays"
+
+
+def test_observations_in_the_future_are_looked_for_in_the_table_and_not_row_by_row_from_an_index(store: Store) -> None:
+    """That takes three times as long, at each start: 80 ms with 100,000 connections."""
+    asked: list[str] = []
+    with store.begin_write() as conn:
+        event.listen(conn, "before_cursor_execute", lambda _conn, _cursor, statement, *_: asked.append(statement))
+        maintenance.not_ahead(conn, datetime(2026, 1, 1, tzinfo=UTC))
+        [query] = [each for each in asked if "max(connections.token_dated_since)" in each]
+        if conn.dialect.name == "sqlite":
+            assert "USING INDEX" not in str(conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}").all())
 
 
 async def test_reminders_go_on_after_a_clock_that_was_ahead(store: Store, clock: ManualClock, tmp_path: Path) -> None:
