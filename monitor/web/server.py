@@ -1,7 +1,7 @@
 """The web server of a running daemon: uvicorn in its event loop, and how it follows the configuration.
 
 The port is bound before anything else starts, so that a busy one is reported before the first alert is sent. Importing this
-loads no web framework: a monitor with `web.listen = "off"` never does.
+loads no web framework: the first connection does.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from monitor.domain import threads
 from monitor.domain.clock import Clock
 from monitor.domain.errors import MonitorError
 from monitor.store import Store, web_sessions
+from monitor.telemetry import memory
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -177,12 +178,17 @@ WEB = "web.listen"
 
 
 class _Listener:
-    """One address of the configuration, and the application that is served there."""
+    """One address of the configuration, and the application that is served there.
+
+    The server is loaded for the first connection, which waits for it: it takes 8 MB and a quarter of a second.
+    """
 
     def __init__(self, key: str, address: Callable[[Config], str | None], build: Callable[[Site], ASGIApp]) -> None:
         self._key, self._address, self._build = key, address, build
         self._listen: str | None = None
         self._taken: socket.socket | None = None
+        self._bound: socket.socket | None = None
+        self._starting: asyncio.Task[None] | None = None
         self._server: WebServer | None = None
         self._streams: Streams | None = None
 
@@ -193,7 +199,7 @@ class _Listener:
         if address is not None and address != self._listen:
             self._taken = await take_port(address, key=self._key)
 
-    async def follow(self, config: Config, site: Callable[[], Awaitable[Site]]) -> None:
+    async def follow(self, config: Config, site: Callable[[], Awaitable[Callable[[], Site]]]) -> None:
         """Serve at the prepared port, or continue at the current one."""
         if self._streams is not None:
             self._streams.end_all()
@@ -205,23 +211,48 @@ class _Listener:
         taken, self._taken = self._taken, None
         if taken is None:
             return
-        served = await site()
-        # Loading the web framework takes a few hundred milliseconds, while the first polls are under way.
-        app = await threads.run(partial(self._build, served), name="web-build")
-        self._streams = served.streams
-        self._server = WebServer(taken, app, streams=served.streams)
-        await self._server.start()
+        self._bound = taken
+        asyncio.get_running_loop().add_reader(taken, self._connected, taken, await site())
         if self._key == WEB:
             log.info("web.listening", address=address_of(taken), guarded=config.web.guarded)
         else:
             log.info("hooks.listening", address=address_of(taken))
 
+    def _connected(self, taken: socket.socket, site: Callable[[], Site]) -> None:
+        asyncio.get_running_loop().remove_reader(taken)
+        self._starting = asyncio.create_task(self._start(taken, site), name="web-start")
+
+    async def _start(self, taken: socket.socket, site: Callable[[], Site]) -> None:
+        try:
+            self._server = await threads.run(partial(self._load, taken, site), name="web-build")
+            await self._server.start()
+        except Exception:
+            log.exception("work.failed", work=self._key)
+            taken.close()
+
+    def _load(self, taken: socket.socket, site: Callable[[], Site]) -> WebServer:
+        served = site()
+        server = WebServer(taken, self._build(served), streams=served.streams)
+        self._streams = served.streams
+        memory.freeze_loaded()
+        return server
+
     async def end(self) -> None:
         """Stop the server within a bounded time. May be called twice."""
-        server, self._server = self._server, None
         self._listen = None
+        bound, self._bound = self._bound, None
+        starting, self._starting = self._starting, None
+        if starting is not None:
+            _, late = await asyncio.wait([starting], timeout=_DRAIN)
+            for task in late:
+                task.cancel()
+        elif bound is not None:
+            asyncio.get_running_loop().remove_reader(bound)
+        server, self._server = self._server, None
         if server is not None:
             await server.stop()
+        if bound is not None:
+            bound.close()
 
     def drop(self) -> None:
         """Release a port that was bound for a configuration that was never applied."""
@@ -270,12 +301,13 @@ class Hosting:
         """Apply a prepared configuration: start servers at other ports, or only use the new settings."""
         self._config = config
         for listener in self._listeners:
-            await listener.follow(config, partial(self._new_site, store, intake))
+            await listener.follow(config, partial(self._site, store, intake))
 
-    async def _new_site(self, store: Store, intake: Intake) -> Site:
+    async def _site(self, store: Store, intake: Intake) -> Callable[[], Site]:
+        """Return what builds the site. The key is read before: a first request is answered while the database is unavailable."""
         if self._key is None:
             self._key = await store.write(web_sessions.signing_key)
-        return await threads.run(partial(self._build, store, intake, self._key), name="web-build")
+        return partial(self._build, store, intake, self._key)
 
     def _build(self, store: Store, intake: Intake, key: bytes) -> Site:
         from monitor.web.site import Site

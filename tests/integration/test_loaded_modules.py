@@ -9,6 +9,7 @@ import sys
 import textwrap
 from pathlib import Path
 
+import httpx
 import pytest
 import trustme
 
@@ -98,16 +99,19 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
-@pytest.mark.parametrize("page", [False, True], ids=["without the page", "with the page"])
-def test_the_daemon_loads_no_delivery_without_a_channel_and_no_page_that_is_off(page: bool, tmp_path: Path) -> None:
-    write_config(tmp_path, text=NO_CHANNELS + f'[web]\nlisten = "{f"127.0.0.1:{free_port()}" if page else "off"}"\n')
+@pytest.mark.parametrize("page", ["off", "not opened", "opened"])
+def test_the_daemon_loads_no_delivery_without_a_channel_and_no_page_that_nobody_opens(page: str, tmp_path: Path) -> None:
+    port = free_port()
+    write_config(tmp_path, text=NO_CHANNELS + f'[web]\nlisten = "{"off" if page == "off" else f"127.0.0.1:{port}"}"\n')
     loaded(started(tmp_path, "db", "upgrade"))
     process = started(tmp_path, "run")
     assert process.stderr is not None
     for line in process.stderr:
         if "daemon.started" in line:
             break
+    if page == "opened":
+        assert httpx.get(f"http://127.0.0.1:{port}/healthz", trust_env=False, timeout=30).status_code in (200, 503)
     process.send_signal(signal.SIGTERM)
     absent = {*MIGRATIONS, *RARE, "apprise", "requests", "urllib3", "icalendar"}
-    absent |= set() if page else {*PAGE, *DELIVERY}
+    absent |= set() if page == "opened" else {*PAGE, *DELIVERY}
     assert loaded(process) & absent == set()
