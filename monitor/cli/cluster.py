@@ -21,7 +21,7 @@ from monitor.views.cluster import DEAD, ClusterView, state_of
 
 
 def cluster(ctx: typer.Context, *, as_json: AsJson = False) -> None:
-    """Show the daemons that share the work: who plans, who works or waits and why, and what is queued."""
+    """Show the daemons that share the work. Includes which one plans, which ones work or wait and why, and what is queued."""
     config = session.local(ctx)
     now = session.now()
     with session.reading(config, any_revision=True) as conn:

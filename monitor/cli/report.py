@@ -65,7 +65,7 @@ def report(
     ] = None,
     send: Annotated[bool, typer.Option("--send", help="Send the report to the channel now instead of printing it.")] = False,
 ) -> int:
-    """Report what needs action, what recovered, and the uptime of connections by client."""
+    """Report the connections to act on, recoveries and uptime. Uptime is by client, for any filter or for a channel."""
     if send and channel is None:
         raise typer.BadParameter("--send needs --channel: the report is sent there.")
     if send and form is not None:

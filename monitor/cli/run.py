@@ -106,7 +106,7 @@ def send_test_alert(
         ),
     ] = None,
 ) -> int:
-    """Send a test message the way alerts are sent. Exit status 1 if a channel did not accept it."""
+    """Send a test message, delivered like an alert. Exit status 1 if a channel did not accept it."""
     config = session.loaded(ctx).config
     if not config.channels:
         raise ConfigError("No channel is configured. Add a [[channels]] table.")

@@ -72,7 +72,7 @@ def ack(
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Acknowledge incidents. No more alerts are sent until an incident worsens, recovers, or WHEN."""
+    """Acknowledge incidents. Suppresses reminders and escalations until an incident worsens or recovers, or until WHEN."""
     config = session.local(ctx)
     now = session.now()
     ends = None if until is None else later_when(until, now=now, timezone=config.timezone, option="--until")

@@ -18,6 +18,9 @@ from monitor.domain.records import Record
 OTHER_KEYS = ("dates", "token", "stale_after")
 """Keys of sources that only the providers `dates` and `push` have."""
 
+_BELOW = {("sources", "policy"): "as in [policy]", ("labels", "policy"): "as without the rule"}
+"""Defaults of tables whose keys take precedence over those of another table."""
+
 _TEXT_OR_REFERENCE = 'text, { env = "…" }, { file = "…" } or { credential = "…" }'
 
 
@@ -56,7 +59,7 @@ def _keys_of(table: type[BaseModel], loc: tuple[str, ...], prefix: str, *, inher
         else:
             inner = (*loc, key)
             many = "[]" if inner in LISTS else ""
-            below = "as in [policy]" if inner == ("sources", "policy") else None
+            below = _BELOW.get(inner)
             yield from _keys_of(table_at(inner) or Document, inner, f"{path}{many}.", inherited=below)
 
 

@@ -217,7 +217,7 @@ class WebConfig(Record, frozen=True, kw_only=True):
 
     @property
     def served_at(self) -> str | None:
-        """The address at which the page is opened, None if it is not."""
+        """The address at which the page is served; None if it is not served."""
         return None if self.token_too_short else self.listen
 
 

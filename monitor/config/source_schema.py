@@ -86,7 +86,9 @@ class SourceTable(DefinitionTable):
     name: Annotated[kinds.Name | None, _REQUIRED] = Field(
         default=None, description="Unique name of lowercase letters, digits, `_` and `-`; part of every connection's id."
     )
-    provider: Annotated[kinds.Provider | None, _REQUIRED] = Field(default=None, description="The provider that issued the key.")
+    provider: Annotated[kinds.Provider | None, _REQUIRED] = Field(
+        default=None, description="The service that lists the connections, or `custom`, `dates` or `push`."
+    )
     api_key: Annotated[kinds.SecretText | None, DefaultText("required by most providers", required=True)] = Field(
         default=None, description="API key."
     )
@@ -109,7 +111,9 @@ class SourceTable(DefinitionTable):
     probe: Annotated[kinds.Boolean | None, DefaultText("true if the provider has probes")] = Field(
         default=None, description=f"If true, connections are probed in addition to being listed ({_WITH_PROBES})."
     )
-    labels: kinds.Labels = Field(default_factory=dict, description="Custom labels, shown with connections and usable in filters.")
+    labels: kinds.Labels = Field(
+        default_factory=dict, description="Labels of all connections of the source, shown with them and usable in filters."
+    )
     poll_every: Annotated[kinds.Interval | None, _SCHEDULE] = Field(
         default=None, description="As in [schedule], for this source."
     )
@@ -128,7 +132,7 @@ class SourceTable(DefinitionTable):
         default=None, description="PEM file of additional trusted certificates; verification cannot be turned off."
     )
     dates: Annotated[Dates | None, DefaultText("none")] = Field(
-        default=None, description="For provider `dates`: dates that were written down, one table each."
+        default=None, description="For provider `dates`: expiry dates, one table for each."
     )
     token: Annotated[kinds.SecretText | None, DefaultText("none")] = Field(
         default=None, description="For provider `push`: token with which reports are pushed, at least 22 characters."

@@ -88,7 +88,7 @@ def _has_short_token(resolver: Resolver, token: Secret | None, users: Iterable[W
         resolver.problems.warning(
             loc,
             f"is shorter than {SHORTEST_TOKEN} characters, and other machines can reach {describe(listen)}: the status page is "
-            f"not opened. Monitoring continues. Set a random token, for example {suggested_token()}",
+            f"not served. Monitoring continues. Set a random token, for example {suggested_token()}",
         )
     return bool(short)
 

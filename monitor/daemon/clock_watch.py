@@ -46,7 +46,7 @@ class ClockWatch:
         self._compared = self._clock.now(), asyncio.get_running_loop().time()
 
     async def run(self, every: float) -> None:
-        """Compare every so many seconds, until cancelled.
+        """Compare the clocks at a fixed interval, until cancelled.
 
         The scheduler's ticks are not enough: after a step back APScheduler sleeps until the clock has caught up.
         """

@@ -104,7 +104,7 @@ def _record_in_any_store(
             return store, holder, new
     except MonitorError as error:
         log.warning("failure.store_unusable", problem=str(error))
-    from monitor.store.memory import MemoryStore  # loads Alembic
+    from monitor.store.memory import MemoryStore  # rarely needed
 
     store = stack.enter_context(MemoryStore())
     store.upgrade()

@@ -216,7 +216,7 @@ def _verify_channel(settings: ChannelConfig) -> LiveFinding:
 
 
 async def send_test(config: Config, channel: str | None, *, event: AlertEvent | None = None) -> list[LiveFinding]:
-    """Send a test message the way alerts are sent, to one channel or to all. Raises ConfigError for an unknown channel.
+    """Send a test message, delivered like an alert, to one channel or to all. Raises ConfigError for an unknown channel.
 
     With the event `report`, send each channel the report that it gets, if there is a database to read it from.
     """

@@ -1,4 +1,4 @@
-"""Ticks. Due dates are kept in the store; every half second the scheduler reads them and starts the work that is due.
+"""The scheduler: due dates are kept in the store; every half second it reads them and starts the work that is due.
 
 So a restart causes neither a burst nor a gap, and a late tick runs overdue work once. APScheduler's jobs hold no state;
 they start tasks that the scheduler tracks, because APScheduler cancels what it runs when it shuts down.
@@ -72,7 +72,7 @@ class Backoff:
 
 
 class Every(BaseTrigger):  # type: ignore[misc]  # APScheduler ships no types
-    """Fires one interval from now, whatever happened before: missed runs are not made up for, however far the clock jumped."""
+    """Fires one interval from now, whatever happened before: missed runs are skipped, however far the clock jumped."""
 
     def __init__(self, every: timedelta) -> None:
         self._every = every

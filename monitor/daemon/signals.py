@@ -70,7 +70,7 @@ class SignalQueue:
         return timedelta(seconds=time.monotonic() - self._stopping_since if self._stopping.is_set() else 0)
 
     def put(self, signal: str) -> None:
-        """Add something that this process itself found: LOCK_LOST, LOCK_TAKEN or NEWER_SCHEMA."""
+        """Add an event that this process itself detected: LOCK_LOST, LOCK_TAKEN or NEWER_SCHEMA."""
         self._queue.put_nowait(signal)
 
     def _stop(self) -> None:

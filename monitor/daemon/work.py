@@ -1,4 +1,4 @@
-"""The configured sources with the clients of their APIs, and how the scheduler has their due work done."""
+"""The configured sources with the clients of their APIs, and the runners that do the work that the scheduler finds due."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class IncidentSubject(StrEnum):
     FILTER = "filter"
     """The labels of a channel, a user or a share match nothing any more. Followed by the channel, `user/NAME` or `share/ID`."""
     STATUS_PAGE = "status_page"
-    """The status page is not opened."""
+    """The status page is not served."""
 
     def of(self, name: str) -> str:
         """Return the subject followed by a colon and a name."""
@@ -114,7 +114,7 @@ class IncidentReason(StrEnum):
     CHANNEL_WORKS = "channel_works"
     """monitor_recovered: A channel accepts messages again."""
     TOKEN_TOO_SHORT = "token_too_short"  # noqa: S105 - a reason
-    """monitor_problem, monitor_recovered: The status page is not opened, because `web.token` is too short."""
+    """monitor_problem, monitor_recovered: The status page is not served, because `web.token` is too short."""
     SERVICE_FAILED = "service_failed"
     """monitor_problem: The monitor's service failed permanently."""
     SERVICE_BACK = "service_back"

@@ -20,7 +20,7 @@ class QuietHours(Record, frozen=True, kw_only=True):
     days: frozenset[int] | None = None
     """Weekdays on which it begins, Monday is 0; None: every day."""
     except_severity: Severity | None = None
-    """Least severity that is sent all the same; None: nothing is."""
+    """Lowest severity that is nevertheless sent; None: none is."""
     timezone: str | None = None
     """IANA time zone; None: the one of the monitor."""
 

@@ -55,10 +55,10 @@ def sync(conn: Connection, config: Config, now: datetime) -> None:
 
 
 def _report_page(conn: Connection, config: Config, now: datetime) -> None:
-    """Alert once if the status page is not opened because of a short token, and notify the recovery when it is opened."""
+    """Alert once if the status page is not served because of a short token, and notify the recovery when it is served."""
     short = config.web.token_too_short
     message = (
-        f"The status page is not opened, because web.token is shorter than {SHORTEST_TOKEN} characters and other machines could "
+        f"The status page is not served, because web.token is shorter than {SHORTEST_TOKEN} characters and other machines could "
         f"guess it. Monitoring continues. Set a random token and reload, for example {suggested_token()}"
         if short
         else "web.token is long enough for its address now."

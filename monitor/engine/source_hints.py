@@ -1,4 +1,4 @@
-"""Questions about a definition that its first list raises: no dates, dates that may be those of access tokens, platforms."""
+"""Questions that the first list of a definition raises: missing dates, dates of access tokens, unknown platforms."""
 
 from __future__ import annotations
 

@@ -54,7 +54,8 @@ class TimeChanges:
     def trust(self, source: str, *, since: int) -> None:
         """Trust the clock for a source whose poll ended, whatever its outcome. `since`: the `doubts` when it began.
 
-        A poll that began before the clock was last distrusted confirms nothing: it may have compared the clock of before.
+        A poll that began before the clock was last distrusted confirms nothing: it may have compared times of the clock before
+        the change.
         """
         if since == self._doubts:
             self._unconfirmed.discard(source)

@@ -31,7 +31,7 @@ def annotated(part: Part, alerts: Sequence[Alert], *, channel: ChannelConfig, li
 
 
 def tags_of(alerts: Sequence[Alert]) -> tuple[str, ...]:
-    """Return event, platform and source of these alerts, each where all have the same."""
+    """Return event, platform and source of these alerts, each only if it is the same for all of them."""
     kinds = ({alert.event.value for alert in alerts}, {alert.platform for alert in alerts}, {alert.source for alert in alerts})
     only = [next(iter(values)) or "" for values in kinds if len(values) == 1]
     return tuple(tag for tag in only if _PLAIN.fullmatch(tag))

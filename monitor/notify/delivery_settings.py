@@ -34,7 +34,7 @@ class DeliverySettings:
         return cls(timezone=config.timezone, public_url=config.web.public_url, config_file=config.path.name)
 
     retry_batch: int = 20
-    """The same while the channel is down: enough to find out if it works again."""
+    """The most deliveries claimed in one go while the channel is down: enough to detect that it works again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

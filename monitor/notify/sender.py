@@ -53,8 +53,8 @@ class Sender:
     async def send(self, part: Part, *, within: float, done: frozenset[str] = frozenset()) -> Sent:
         """Send one message at the channel's pace to every recipient that is not in `done`.
 
-        Raises DeliveryError, which holds the recipients that have the message all the same, or TimeoutError after `within`
-        seconds.
+        Raises DeliveryError, which holds the recipients that have nevertheless received the message, or TimeoutError after
+        `within` seconds.
         """
         loop = asyncio.get_running_loop()
         await asyncio.sleep(max(self._free_at - loop.time(), 0))

@@ -324,7 +324,7 @@ class Worker:
         in_message: Sequence[Claimed] = (),
         reached: frozenset[str] = frozenset(),
     ) -> None:
-        """Record these deliveries as failed; only those of the message itself (`in_message`) may have arrived all the same."""
+        """Record these deliveries as failed; only those of the message itself (`in_message`) may nevertheless have arrived."""
         now, rejected = self._clock.now(), not error.transient
         plan = plan_retries(claimed, error, channel=self.name, planned=self._times.planned, in_message=in_message, now=now)
         self._down = error.down

@@ -85,7 +85,7 @@ class DaemonRow:
     started_at: datetime
     seen_at: datetime
     present: bool
-    """False if it has not reported itself lately."""
+    """False if it has not reported itself recently."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

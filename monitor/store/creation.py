@@ -30,7 +30,7 @@ def create(conn: Connection) -> None:
 
 
 def _state_index_options() -> None:
-    """State for PostgreSQL what the schema states for SQLite only."""
+    """Set for PostgreSQL the index options that the schema sets for SQLite only."""
     for index in (index for table in metadata.tables.values() for index in table.indexes):
         options = index.dialect_options["postgresql"]
         options["where"] = index.dialect_options["sqlite"]["where"]

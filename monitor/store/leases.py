@@ -172,7 +172,7 @@ class Leases:
     def beat(self, report: DaemonReport, names: Collection[str]) -> Beat:
         """Renew these leases, report this daemon, and return what the others report.
 
-        Others of this daemon end: it does not know that it has them, because an answer was lost.
+        Other leases of this daemon end: it does not know that it holds them, because an answer was lost.
         """
         values = {name: getattr(report, name) for name in DaemonReport.__slots__}
         renewed = self._execute(

@@ -86,7 +86,7 @@ def unsettled(conn: Connection, source: str, now: datetime) -> dict[str | None, 
 
 
 def fingerprints(conn: Connection, source: str, scope: str | None) -> dict[str, str]:
-    """Each live connection of a scope by its id, with the fingerprint of the row that it follows from."""
+    """Return the live connections of a scope by id, each with the fingerprint of the row that it follows from."""
     return dict(_run(conn, _FINGERPRINTS, source, scope or ""))
 
 

@@ -205,7 +205,7 @@ def mark_failed(
 ) -> list[int]:
     """Mark deliveries as failed: pending again at `next_attempt_at`, or dead if that is None or the refusal is permanent.
 
-    `uncertain`: they may have arrived all the same, and the next attempt states that it may be a repeat. `reached`: keys of
+    `uncertain`: they may nevertheless have arrived, and the next attempt states that it may be a repeat. `reached`: keys of
     recipients that have the message, to which it is not sent again. `maybe_too_large`: count one more refusal because of the
     size. Return the ids of those that this owner still held.
     """

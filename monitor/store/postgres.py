@@ -38,7 +38,7 @@ _PINNED = {
     "default_transaction_isolation": "read committed",
     "default_transaction_deferrable": "off",
 }
-"""Settings that change how values travel, or what a transaction reads. A server, role, database or environment may set them."""
+"""Settings that change how values are sent or what a transaction reads. A server, role, database or environment may set them."""
 _DEAD_CLIENT = {"tcp_keepalives_idle": 5, "tcp_keepalives_interval": 3, "tcp_keepalives_count": 4, "tcp_user_timeout": 17_000}
 """Settings of the server: a client machine that vanishes holds its locks for at most 17 seconds."""
 _PLANNER = {"random_page_cost": "1.1", "max_parallel_workers_per_gather": "0", "jit": "off"}
@@ -131,7 +131,7 @@ class Server:
         }
 
     def settings(self, server_version: int, statement_timeout: timedelta = STATEMENT_TIMEOUT) -> Iterator[tuple[str, object]]:
-        """Yield the session's settings. They go by SET, because poolers refuse them among the parameters of a connection.
+        """Yield the session's settings. They are sent with SET, because poolers refuse them among the parameters of a connection.
 
         Time limits and settings of the planner in the URL's `options` take precedence.
         """

@@ -15,7 +15,7 @@ from monitor.telemetry.metrics import Family
 from monitor.views.json_types import ClusterQueueJson, MemberJson
 
 DEAD: Final = "dead"
-"""The state of a daemon that has not reported itself lately."""
+"""The state of a daemon that has not reported itself recently."""
 STATES: Final = ("working", "waiting", "draining", DEAD)
 _EMPTY = ClusterState(daemons=(), queues=(), leases=0)
 

@@ -1,4 +1,4 @@
-"""The page of upcoming expiries by client, which also prints well."""
+"""The page of upcoming expiries by client, with a layout for printing."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ change, appear or disappear meanwhile do not shift other rows. Every response ha
 _PROBLEMS = {
     400: "A parameter or the body is not valid.",
     401: "The token is missing or wrong.",
-    403: "The request comes from a page of another site.",
+    403: "The user is a viewer, or the request comes from a page of another site.",
     404: "Not found.",
     405: "The address does not support this method.",
     408: "The body did not arrive in time.",
@@ -144,7 +144,9 @@ def document() -> dict[str, Any]:
     paths = {f"{ROOT}/{name}": {"get": _list(name, *how)} for name, how in _LISTS.items()}
     added = _change("addSilence", "Silence matching connections.", "NewSilence", "NewSilenceResult", 201)
     paths[f"{ROOT}/silences"]["post"] = _with_dry_run(added)
-    acknowledged = _change("acknowledge", "Acknowledge open incidents, or withdraw this.", "NewAck", "BulkChange", 200)
+    acknowledged = _change(
+        "acknowledge", "Acknowledge open incidents, or remove their acknowledgement.", "NewAck", "BulkChange", 200
+    )
     acknowledged["responses"]["200"]["content"][JSON]["schema"] = {"anyOf": [ref("OneConnection"), ref("BulkChange")]}
     paths[f"{ROOT}/acks"] = {"post": acknowledged}
     about = "Retire connections that were removed on purpose."

@@ -161,7 +161,7 @@ async def _recorded(work: Awaitable[T]) -> T:
 
 
 def _closed() -> HTTPException:
-    return HTTPException(503, "This daemon records no reports at the moment. Try again.", {"retry-after": "5"})
+    return HTTPException(503, "This daemon cannot record reports at the moment. Try again.", {"retry-after": "5"})
 
 
 def _decode(body: bytes) -> Sequence[PushedReport]:

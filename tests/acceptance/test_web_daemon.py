@@ -191,7 +191,7 @@ def test_S21_with_a_short_token_the_page_is_not_opened_and_monitoring_continues(
     with pytest.raises(httpx.ConnectError):
         get(port)
     eventually(lambda: "web.token is shorter than 22 characters" in one.log())
-    post = eventually(lambda: one.find_post("status page is not opened"))
+    post = eventually(lambda: one.find_post("status page is not served"))
     suggested = re.search(r"for example ([0-9a-f]{32})", str(post.document))
     assert suggested is not None
     guard(one, f"0.0.0.0:{port}", suggested[1])

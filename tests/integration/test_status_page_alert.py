@@ -1,4 +1,4 @@
-"""A status page that is not opened because of a short token is one alert, until the token is long enough."""
+"""A status page that is not served because of a short token causes one alert, until the token is long enough."""
 
 from __future__ import annotations
 

@@ -11,11 +11,11 @@ REACHED_LATELY = timedelta(minutes=2)
 REST = timedelta(seconds=20)
 """Time for which a machine takes no units after it reached nothing, so that other machines get them."""
 CONFIRM_WITHIN = timedelta(minutes=3)
-"""A source that no other machine could confirm as unreachable within this time is recorded as such all the same."""
+"""A source that no other machine could confirm as unreachable within this time is nevertheless recorded as unreachable."""
 
 
 class HostReach:
-    """What this machine reached lately, and which sources it left to others because it reached nothing."""
+    """The APIs that this machine has reached recently, and the sources that it left to others because it reached none."""
 
     def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
@@ -30,7 +30,7 @@ class HostReach:
 
     @property
     def has_network(self) -> bool:
-        """True if an API answered lately."""
+        """True if an API answered recently."""
         return self._reached_at is not None and self._monotonic() - self._reached_at <= REACHED_LATELY.total_seconds()
 
     @property

@@ -99,7 +99,7 @@ class ClusterMember:
         ]
 
     def new_planner(self) -> QueueRunner:
-        """Return what has due work done through the queue. Only after start()."""
+        """Return the runner that queues due work. Only after start()."""
         return QueueRunner(
             self._queue,
             self.ownership,
@@ -239,7 +239,7 @@ class ClusterMember:
         return self._beat.others if self._beat is not None else 0
 
     def _places(self) -> dict[tuple[str, ...], int]:
-        """Return the units at a time by queues. Deliveries have places of their own: slow polls must not delay them."""
+        """Return the number of simultaneous units by queues. Deliveries count separately: slow polls must not delay them."""
         workers, queues = self._config.workers, self._config.queues
         others = tuple(each for each in queues if each != "deliveries")
         places = {others: workers} if others else {}

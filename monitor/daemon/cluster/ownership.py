@@ -97,7 +97,7 @@ class Ownership:
         self._flush_soon()
 
     def guard(self, name: str) -> None:
-        """Raise LeaseLost unless this process holds the lease and could renew its leases lately."""
+        """Raise LeaseLost unless this process holds the lease and has renewed its leases recently."""
         if self._find(name) is None:
             raise LeaseLost
         self._require_renewed()
@@ -108,7 +108,7 @@ class Ownership:
 
     @property
     def is_overdue(self) -> bool:
-        """True if the leases could not be renewed lately."""
+        """True if the leases have not been renewed recently."""
         return self._monotonic() - self._renewed_at > STOP_AFTER.total_seconds()
 
     def require(self, conn: Connection, name: str) -> None:

@@ -31,7 +31,7 @@ RECOVER_LOST_EVERY = timedelta(seconds=3)
 
 
 class QueueRunner:
-    """Has the work done by the daemons of the cluster."""
+    """Queues due work for the daemons of the cluster."""
 
     is_shared = True
 
@@ -68,12 +68,12 @@ class QueueRunner:
         )
 
     async def poll(self, work: Work) -> Recorded:
-        """Have a source polled. What the poll recorded is unknown here: it counts as a change."""
+        """Queue a poll of a source. What the poll recorded is unknown here: it counts as a change."""
         await self._wait_for("polls", work.source.name)
         return Recorded(changed=1)
 
     async def probe(self, work: Work) -> Recorded:
-        """Have a batch of a source probed."""
+        """Queue a probe of a batch of connections of a source."""
         await self._wait_for("probes", work.source.name)
         return Recorded()
 
@@ -82,7 +82,7 @@ class QueueRunner:
         return None
 
     async def deliver(self, channel: str) -> None:
-        """Have due deliveries of a channel sent."""
+        """Queue the due deliveries of a channel."""
         await self._wait_for("deliveries", channel)
 
     def stop(self) -> None:

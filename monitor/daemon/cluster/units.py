@@ -1,6 +1,6 @@
 """Run units of work: poll these sources, probe batches of these sources, deliver to this channel; and answer rechecks.
 
-A unit that is run twice changes nothing: it takes the leases of its sources first, and then does only what is due still.
+A unit that is run twice changes nothing: it takes the leases of its sources first, and then does only what is still due.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ _JOINED_AHEAD = timedelta(days=400)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Silence:
-    """A rule that suppresses alerts for a time. State is recorded all the same; at the end the net change is notified.
+    """A rule that suppresses alerts for a time. State is still recorded; at the end the net change is notified.
 
     The matchers are ANDed; an empty one matches everything. Within one, any of several values matches; labels must all match.
     """

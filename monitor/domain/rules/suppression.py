@@ -1,7 +1,7 @@
 """Alert suppression: which alerts are held back, and until when.
 
 SUPPRESSION_RULES is the specification of what is checked when a change is recorded: the first rule that applies holds the
-alert. Its incident is open all the same, and is reviewed when the suppression ends. What can change while a delivery waits is
+alert. Its incident is nevertheless open, and is reviewed when the suppression ends. What can change while a delivery waits is
 checked again when a channel claims it:
 
 | check | when the change is recorded | when a delivery is claimed |

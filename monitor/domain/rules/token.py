@@ -51,7 +51,7 @@ TOKEN_RULES: tuple[Callable[[Evidence], Finding | None], ...] = (
     provider_reports_no_health,  # PostPeer: listed -> unknown
     trusted_date_has_passed,  # linkedin, instagram, threads, tiktok at Publora: date reached -> expired
     expired_date_has_not_moved,  # expired by date -> expired until the date moves by more than 1 h
-    refresh_was_rejected,  # Postbreeze: refresh refused with 400/401/403 -> expiring_soon, after its date expired
+    refresh_was_rejected,  # Postbreeze: refresh refused with 400/401/403 -> expiring_soon; expired once its date has passed
     renewals_stopped_before_expiry,  # Postbreeze: usually renewed early, date past -> expired
     grace_has_passed,  # Postbreeze: date past beyond its grace -> expired
     renewals_have_stopped,  # Postbreeze: 1.5 times the usual gap without a renewal -> expiring_soon

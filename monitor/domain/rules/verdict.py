@@ -180,7 +180,7 @@ def refusal_is_confirmed(a: Axes) -> Finding | None:
 
 
 def permission_was_lost(a: Axes) -> Finding | None:
-    """Report failing immediately when a permission is gone that publishing needs and that was granted before."""
+    """Report failing immediately when the token has lost a permission that publishing needs."""
     if not a.lost_permissions:
         return None
     several = "s" if len(a.lost_permissions) > 1 else ""

@@ -35,7 +35,7 @@ class Compared:
     lost: Collection[str] = ()
     """Stored connections that earlier lists lacked and that this one lacks too, where it proves no absence."""
     unlisted: Collection[str] = ()
-    """Stored connections that no row of a list names that was read to its end, if a row without an id may be one of them."""
+    """Stored connections that a list does not name, which was read to its end but has rows without an id: one may be theirs."""
     proves_absence: bool = False
     """True if every connection that the list lacks is certainly gone. Only such a list begins or ends a suspicion."""
     present: int = 0

@@ -1,6 +1,6 @@
 """Record polls of sources, in one transaction.
 
-The way of a poll: `engine/poller.py` fetches the lists and calls `record_polls` here. `list_changes` compares the lists with
+The path of a poll: `engine/poller.py` fetches the lists and calls `record_polls` here. `list_changes` compares the lists with
 the stored connections and applies the rules to what differs. `source_status` records what the poll shows about the source
 itself. Both call downwards only: `changes` writes states and history, `incidents` decides about alerts, `queueing` queues
 them.

@@ -1,6 +1,6 @@
 """Record one batch of probe results, in one transaction, and detect platform outages.
 
-The way of a probe: `engine/prober.py` runs the probes and calls `record_probes` here. `ProbeTally` counts the results and
+The path of a probe: `engine/prober.py` runs the probes and calls `record_probes` here. `ProbeTally` counts the results and
 applies the rules to those that change something; `_record_changes` finds outages among the changes and passes them on to
 `changes`, which writes them and calls `incidents` and `queueing`.
 """
@@ -230,7 +230,8 @@ class ProbeTally:
     def _next_own_probe(self, result: ProbeResult, probe: ProbeState, policy: Policy) -> datetime | None:
         """Return when a connection is probed ahead of its cohort's turn; None: with its cohort.
 
-        A refused connection is, and one without an answer once; a second one in a row without evidence is not urgent.
+        A refused connection is. So is one without an answer, but only once: a second probe in a row without evidence is not
+        urgent.
         """
         every, finding = self.source.probe_every, result.finding
         if every is None:

@@ -80,7 +80,7 @@ def remind_of_source(
 ) -> Recorded:
     """Remind the channels that are due a reminder that a source cannot be read, and plan the next review.
 
-    Other incidents of a source are not reminded.
+    Other incidents of a source have no reminders.
     """
     row = sources.find_source(conn, source.name)
     if incident.subject or incident.last_notified is None or row is None:

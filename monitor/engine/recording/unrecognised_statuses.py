@@ -53,7 +53,7 @@ def record_unrecognised(conn: Connection, source: SourceConfig, *, channels: Seq
 def record_all_unrecognised(
     conn: Connection, configured: Sequence[SourceConfig], *, channels: Sequence[ChannelConfig], now: datetime
 ) -> None:
-    """Call record_unrecognised() for each source that has an unknown status, or had one lately."""
+    """Call record_unrecognised() for each source that has an unknown status, or had one recently."""
     concerned = connection_queries.sources_with_unrecognised(conn) | {_source_of(each) for each in _open_incidents(conn)}
     for source in configured:
         if source.name in concerned:

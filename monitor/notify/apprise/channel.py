@@ -106,7 +106,7 @@ class Channel:
 
         Raises ChannelUnreachable for temporary failures (with `retry_after` in seconds where the service asked for a pause)
         and ChannelRejected where only an operator can help: 401, 403, 404, 410, a rejected mail login, a mailbox that does
-        not exist, or an unusable URL. Both hold the recipients that have the message all the same.
+        not exist, or an unusable URL. Both hold the recipients that have nevertheless received the message.
         """
         try:
             self._built()

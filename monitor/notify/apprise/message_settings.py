@@ -1,7 +1,8 @@
 """Settings of services that follow each message: priority, tags, and the address that a click opens.
 
-Apprise reads them from the URL, for all messages alike. What the URL sets stays; the rest is set on the service for each
-message. The names of attributes and the values are those of the plugins of Apprise 2.2, which a test compares with the plugins.
+Apprise reads them from the URL, for all messages alike. Settings in the URL take precedence; the others are set on the service
+for each message. The names of attributes and the values are those of the plugins of Apprise 2.2, which a test compares with the
+plugins.
 """
 
 from __future__ import annotations

@@ -204,7 +204,7 @@ def _counts(fault: Fault, written: WrittenUrl, service: Any) -> bool:
 
 
 def _is_on_public_server(written: WrittenUrl, service: Any) -> bool:
-    """Return True if the URL names a server, and the service publishes on the public one of its maker."""
+    """Return True if the URL names a server, and the service publishes on the vendor's public server."""
     if written.is_native or any(name.casefold() == "mode" for name, _, _ in written.parameters):
         return False
     if kind_of(service) == "ntfy" and str(service.mode) == "cloud":
@@ -322,7 +322,7 @@ def _uses_host(written: WrittenUrl, service: Any) -> bool:
 
 
 def _is_own_host(written: WrittenUrl, service: Any) -> bool:
-    """Return True if the URL names the maker's own server."""
+    """Return True if the URL names the vendor's own server."""
     host = written.host.casefold()
     values = (value for each in type(service).__mro__ for value in vars(each).values())
     return any(isinstance(value, str) and "://" in value and host in value.casefold() for value in values)

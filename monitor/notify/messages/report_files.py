@@ -38,7 +38,7 @@ th{font-size:13px}
 
 
 def report_html(report: Report, *, zone: ZoneInfo | None) -> str:
-    """Return the whole report as an HTML page that loads nothing else."""
+    """Return the whole report as a self-contained HTML page."""
     title = summary(report)
     overdue = [batch for batch in report.batches if batch.overdue]
     coming = [batch for batch in report.batches if not batch.overdue]
