@@ -18,7 +18,7 @@ from monitor.domain.records import Record
 OTHER_KEYS = ("dates", "token", "stale_after")
 """Keys of sources that only the providers `dates` and `push` have."""
 
-_BELOW = {("sources", "policy"): "as in [policy]", ("labels", "policy"): "as without the rule"}
+_BELOW: dict[tuple[str, ...], str] = {("sources", "policy"): "as in [policy]", ("labels", "policy"): "as without the rule"}
 """Defaults of tables whose keys take precedence over those of another table."""
 
 _TEXT_OR_REFERENCE = 'text, { env = "…" }, { file = "…" } or { credential = "…" }'
