@@ -36,10 +36,12 @@ class ChunkReader(Generic[T]):
     def __init__(self, row_type: type[T], rows: payload.RowReader[T], *, guarded: tuple[str, ...]) -> None:
         self._rows = rows
         self._guarded = guarded
-        attributes = {field.encode_name: field.name for field in msgspec.structs.fields(row_type)}
+        fields = {field.encode_name: field for field in msgspec.structs.fields(row_type)}
         self._counted = tuple(
-            (written, attrgetter(attributes[key])) for key, written in zip(guarded, payload.as_written(guarded), strict=True)
+            (written, None if fields[key].required else attrgetter(fields[key].name))
+            for key, written in zip(guarded, payload.as_written(guarded), strict=True)
         )
+        """Each guarded key as written, and how to read its value from a row; None for a field that every row states."""
         rows_type: Any = GenericAlias(list, (row_type,))
         self._decoder: msgspec.json.Decoder[list[T]] = msgspec.json.Decoder(rows_type)
 
@@ -59,7 +61,7 @@ class ChunkReader(Generic[T]):
     def _restates(self, piece: bytes, rows: list[T]) -> bool:
         """Return True if a row of the piece may contain a guarded field twice. A null does not count."""
         for written, value_of in self._counted:
-            stated = len(rows) - list(map(value_of, rows)).count(None)
+            stated = len(rows) if value_of is None else len(rows) - list(map(value_of, rows)).count(None)
             extra = piece.count(written) - stated
             if (
                 extra > 0

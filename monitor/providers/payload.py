@@ -32,6 +32,8 @@ _THREAD_MIN_BYTES = 256 * 1024
 
 _ESCAPED_KEY = re.compile(rb'\\u00[2-7][0-9a-fA-F][^"]{0,64}"\s*:')
 _LONGEST_INT = 18
+_LONGEST_HEAD = 256
+"""Bytes in which the array of a list response begins, if it is located without reading the whole response."""
 
 _ROWS = msgspec.json.Decoder(list[msgspec.Raw])
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -95,6 +97,28 @@ def find_array(
         raise ProviderPayloadInvalid(f"The API's response contains no list{f' {key!r}' if key else ''}.")
     found = fields.pop(key)
     return found if isinstance(found, list) else memoryview(found), fields
+
+
+def locate_array(body: bytes, *, content_type: str | None, key: str) -> memoryview | None:
+    """Return the text of the array under `key` without reading it, if it seems to be the last field of a list response.
+
+    None if it is not, or if the fields before it need more care, such as those of an error object. If the object goes on
+    behind the array, the text is not valid JSON. Raises ProviderPayloadInvalid for HTML and an empty body.
+    """
+    body = json_text(body, content_type)
+    start = body.find(b"[", 0, _LONGEST_HEAD)
+    end = len(body) - 1
+    if start < 0 or body[end - 1 :] != b"]}":
+        return None
+    head = body[:start] + b"[]}"
+    try:
+        fields = _ANY.decode(head)
+        if not isinstance(fields, dict) or fields.get(key) != [] or may_contradict(head, (key, "success")):
+            return None
+        refuse_error_object(fields)
+    except (msgspec.DecodeError, ValueError, RecursionError, ProviderPayloadInvalid):
+        return None
+    return memoryview(body)[start:end]
 
 
 def read_object(body: bytes, *, content_type: str | None, guarded: tuple[str, ...] = ()) -> Mapping[str, Any]:
@@ -333,7 +357,7 @@ def states_twice(text: bytes, keys: tuple[str, ...]) -> bool:
 
 def escapes_a_key(text: bytes) -> bool:
     """Return True if a key may be written with escapes, which counting would miss."""
-    return _ESCAPED_KEY.search(text) is not None
+    return b"\\" in text and _ESCAPED_KEY.search(text) is not None
 
 
 @lru_cache(maxsize=16)

@@ -101,8 +101,41 @@ def test_any_list_as_text_is_the_list_row_by_row(rows: list[Any], at: datetime, 
     assert len(as_text.snapshots) == len(plain.snapshots)
 
 
+HEADS = (
+    b'{"connections":',
+    b'{"success":true,"connections":',
+    b'{"success": true, "connections": ',
+    b'{"success":false,"error":"no","connections":',
+    b'{"success":true,"success":false,"connections":',
+    b'{"succ\\u0065ss":false,"success":true,"connections":',
+    b'{"message":"\\"connections\\":[","connections":',
+    b'{"message":"a [b]","connections":',
+    b'{"connections":null,"connections":',
+    b'{"page":{"n":1},"connections":',
+    b'{"more":[1],"connections":',
+    b'{"more":',
+    b"{",
+)
+TAILS = (b"}", b"\n}", b',"total":1}', b',"more":[1]}', b',"success":false,"more":[]}', b',"connections":[]}', b"]}", b"")
+TEXT_ROWS = (
+    b"[]",
+    b"[ ]",
+    b'[{"platformId":"x-1"}]',
+    b'[{"platformId":"x-1"},{"platformId":"x-2"}]',
+    b"[1]",
+    b'["},{"]',
+    b"{}",
+    b"null",
+)
+ENVELOPES = st.builds(
+    lambda head, rows, tail: head + rows + tail, st.sampled_from(HEADS), st.sampled_from(TEXT_ROWS), st.sampled_from(TAILS)
+)
+"""Responses with fields before and behind the list, of which some look like the list's beginning or end."""
+
+
 @given(
-    st.binary(max_size=80)
+    ENVELOPES
+    | st.binary(max_size=80)
     | st.text(max_size=60).map(lambda text: f'[{{"platformId": "x-1"{text}'.encode("utf-8", "surrogatepass"))
 )
 @example(b'[{"platformId":"x-1","username":"},{\\"platformId"},{"platformId":"x-2"}]')
@@ -123,6 +156,14 @@ def test_any_bytes_as_text_are_what_they_are_row_by_row(body: bytes) -> None:
         except ProviderPayloadInvalid as error:
             told.append(str(error))
     assert told[0] == told[1]
+
+
+@pytest.mark.parametrize("tail", [b"}", b"\n}", b',"total":1}', b',"more":[1]}'])
+def test_fields_behind_the_list_do_not_count(tail: bytes) -> None:
+    rows = b'[{"platformId":"x-1"}]'
+    digests = {report(reply(body)).digest for body in (rows, b'{"connections":' + rows + tail)}
+    assert len(digests) == 1
+    assert None not in digests
 
 
 @given(FEW, FEW, TIMES, TIMES)

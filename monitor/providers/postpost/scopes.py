@@ -54,16 +54,21 @@ class IntactLists:
 
 def read_rows(reply: ApiResponse, *, max_rows: int) -> ScopeRows:
     """Return the rows of one response. Raises ProviderPayloadInvalid if it is not a list."""
-    found, _ = payload.find_array(reply.body, content_type=reply.content_type, key="connections", bare=True)
-    if isinstance(found, memoryview):
-        try:
-            survey = postpost_list.survey(found, at=reply.at)
-        except NotChunkable:
-            pass
-        else:
-            if survey.count <= max_rows:
-                return ScopeRows(at=reply.at, votes=survey.votes, count=survey.count, array=found, survey=survey)
-    return read_one_by_one(reply, max_rows=max_rows)
+    located = payload.locate_array(reply.body, content_type=reply.content_type, key="connections")
+    found = None if located is None else _survey(located, at=reply.at)
+    if found is None:
+        array, _ = payload.find_array(reply.body, content_type=reply.content_type, key="connections", bare=True)
+        found = _survey(array, at=reply.at) if isinstance(array, memoryview) else None
+    return found if found is not None and found.count <= max_rows else read_one_by_one(reply, max_rows=max_rows)
+
+
+def _survey(array: memoryview, *, at: datetime) -> ScopeRows | None:
+    """Return the surveyed rows of an array; None if it must be read as a whole, or is not an array."""
+    try:
+        survey = postpost_list.survey(array, at=at)
+    except NotChunkable:
+        return None
+    return ScopeRows(at=at, votes=survey.votes, count=survey.count, array=array, survey=survey)
 
 
 def read_one_by_one(reply: ApiResponse, *, max_rows: int) -> ScopeRows:
