@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, or_, select
@@ -135,6 +135,23 @@ def list_among(conn: Connection, keys: Iterable[int], filters: ConnectionFilter)
     """Yield the live connections with these row ids that match the filters."""
     for chunk in chunked(keys):
         yield from list_connections(conn, filters, worst_first=False, only=_c.id.in_(chunk))
+
+
+class StoredStage(NamedTuple):
+    """The status of a connection, and what else decides if its acknowledgement applies."""
+
+    id: int
+    status: Status
+    stage: timedelta | None
+    next_change_at: datetime | None
+    """When time changes its state."""
+
+
+def stages_among(conn: Connection, keys: Iterable[int], filters: ConnectionFilter) -> Iterator[StoredStage]:
+    """Yield the stored stage of each live connection of list_among()."""
+    for chunk in chunked(keys):
+        query = select(_c.id, _c.status, _c.stage, _c.next_change_at).where(*live(), *conditions(conn, filters), _c.id.in_(chunk))
+        yield from (StoredStage(row[0], _STATUSES[row[1]], *row[2:]) for row in conn.execute(query))
 
 
 def get_connection(conn: Connection, key: int) -> ConnectionRow | None:

@@ -17,6 +17,7 @@ from monitor.domain import Severity, SourceStatus, Status
 from monitor.domain.filters import EVERY, ConnectionFilter
 from monitor.domain.records import replace
 from monitor.domain.rules.labels import CLIENT
+from monitor.domain.rules.suppression import ack_covers_status
 from monitor.domain.timefmt import Times
 from monitor.store import Connection, connection_conditions, connection_pages, connection_queries, sources
 from monitor.store.connection_pages import Order
@@ -227,9 +228,16 @@ def _summary(counted: Iterable[GroupCount]) -> dict[Status, int]:
 
 
 def _acked(conn: Connection, reader: Reader, selection: ConnectionFilter) -> int:
-    """Return the number of selected connections with an acknowledgement in force."""
-    rows = connection_queries.list_among(conn, sorted(reader.suppressions.acks)[:_MOST_ACKS], selection)
-    return sum(reader.view(row).acked for row in rows)
+    """Return the number of selected connections with an acknowledgement in force, counted among the first _MOST_ACKS."""
+    acks = reader.suppressions.acks
+    number, changed = 0, []
+    for each in connection_queries.stages_among(conn, sorted(acks)[:_MOST_ACKS], selection):
+        if each.next_change_at is not None and each.next_change_at <= reader.now:
+            changed.append(each.id)
+        else:
+            number += ack_covers_status(acks[each.id], each.status, each.stage, reader.now)
+    rows = connection_queries.list_among(conn, changed, selection)
+    return number + sum(reader.view(row).acked for row in rows)
 
 
 def _silenced(conn: Connection, reader: Reader, selection: ConnectionFilter) -> int:

@@ -118,12 +118,16 @@ SUPPRESSION_RULES: tuple[Callable[[AlertReason, ConnectionState, SuppressionCont
 
 def ack_covers(ack: Ack | None, state: ConnectionState, now: datetime) -> bool:
     """Return True if an acknowledgement still applies: nothing is worse than it covers, and it has not ended."""
+    return ack_covers_status(ack, state.verdict.status, state.stage, now)
+
+
+def ack_covers_status(ack: Ack | None, status: Status, stage: timedelta | None, now: datetime) -> bool:
+    """Return ack_covers() for a connection with this status and stage."""
     if ack is None or (ack.until is not None and ack.until <= now):
         return False
-    status = state.verdict.status
     if not status.needs_attention or status.rank > ack.status.rank:
         return False
-    tighter = state.stage is not None and (ack.stage is None or state.stage < ack.stage)
+    tighter = stage is not None and (ack.stage is None or stage < ack.stage)
     return not (status is Status.EXPIRING_SOON and ack.status is status and tighter)
 
 
