@@ -1,4 +1,4 @@
-"""Pages of connections: sorted and by number for the status page, by cursor for the API, and by expiry.
+"""Pages of connections: sorted and by number for the status page, by cursor for the API.
 
 The database filters, sorts, searches and counts, so that 100,000 connections stay usable. Everything here reads the state
 as stored; the daemon brings it up to date within a second of a change by time, and views apply the clock to what they show.
@@ -13,7 +13,7 @@ change, come or go in between move nothing else, so none is skipped or repeated.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -21,31 +21,21 @@ from typing import Any, NamedTuple
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Date,
     Row,
     Select,
-    String,
-    and_,
-    case,
-    cast,
-    false,
     func,
     literal,
-    not_,
     or_,
     select,
-    true,
     tuple_,
 )
 
-from monitor.domain import ReportedStatus, Status
+from monitor.domain import Status
 from monitor.domain.filters import EVERY, ConnectionFilter
-from monitor.domain.providers import registered_providers
 from monitor.domain.records import Record, field, replace
-from monitor.domain.rules.expiry import RENEWED_BY_PROVIDER, ROTATING_PLATFORMS, SHORT_LIFETIME
 from monitor.domain.rules.labels import CLIENT
 from monitor.store import label_sets
-from monitor.store.connection_conditions import conditions, each_of, expiry, live, live_by_scan, public_id
+from monitor.store.connection_conditions import conditions, each_of, expiry, live
 from monitor.store.connection_queries import (
     ConnectionRow,
     GroupCount,
@@ -56,7 +46,6 @@ from monitor.store.connection_queries import (
 )
 from monitor.store.schema import by_expiry, by_name, connections
 from monitor.store.schema import label_sets as sets_of_labels
-from monitor.store.sql import chunked
 
 _c = connections.c
 _WORST_FIRST = sorted(Status, key=lambda status: -status.rank)
@@ -285,63 +274,9 @@ class StoredCounts(Record, frozen=True, kw_only=True):
 def count_connections(conn: Connection, filters: ConnectionFilter, *, now: datetime) -> StoredCounts:
     """Count the live connections that match, whatever their status."""
     any_status = replace(filters, statuses=None)
-    due = select(_c.id).where(*live(), *conditions(conn, any_status), _c.next_change_at.is_not(None), _c.next_change_at <= now)
+    due = select(_c.id).where(*live(), *conditions(conn, any_status, in_order=True), _c.next_change_at <= now)
     rows = get_connections(conn, conn.scalars(due).all())
     return StoredCounts(by_status=count_by_status(conn, any_status), due=tuple(rows))
-
-
-def expiring_between(
-    conn: Connection, filters: ConnectionFilter, *, now: datetime, until: datetime, limit: int
-) -> Iterator[ConnectionRow]:
-    """Yield live connections to reconnect by an instant that have not expired yet, the soonest first; rows are read as needed.
-
-    Connections that time has changed since they were stored are among them, whatever their date: the caller checks them.
-    """
-    where = by_expiry > now, by_expiry <= until, or_(_counts(conn), _c.next_change_at <= now), *live(), *conditions(conn, filters)
-    ids = conn.scalars(select(_c.id).where(*where).order_by(by_expiry, _c.id).limit(limit))
-    for some in chunked(ids):
-        found = {row.id: row for row in get_connections(conn, some)}
-        yield from (found[each] for each in some)
-
-
-class Reconnect(NamedTuple):
-    """A connection that must be reconnected by a certain time: rules.forecast.need_of, by its stored state."""
-
-    id: int
-    public_id: str
-    source: str
-    platform: str
-    display_name: str | None
-    username: str | None
-    external_id: str
-    label_set: int | None
-    """None until it is labelled: it has the labels of its source."""
-    status: Status
-    by: datetime
-    """When its token expires; if it is broken already, since when."""
-
-
-def reconnects(conn: Connection, filters: ConnectionFilter, *, now: datetime, until: datetime) -> list[Reconnect]:
-    """Return the live connections that need a reconnect now or until an instant, without those that time has changed."""
-    statuses = {status.value: status for status in Status}
-    bad, working = ([status for status in Status if status.needs_attention is each] for each in (True, False))
-    broken = _c.status.in_([status for status in bad if status is not Status.EXPIRING_SOON])
-    unchanged = or_(_c.next_change_at.is_(None), _c.next_change_at > now)
-    named = _c.display_name, _c.username, _c.external_id
-    query = select(
-        _c.id, public_id(), _c.source, _c.platform, *named, _c.label_set, _c.status, case((broken, _c.since), else_=expiry())
-    ).where(*live(), *conditions(conn, filters), unchanged)
-    # Two queries: the second is a range of the index by expiry.
-    dated = by_expiry <= until, _counts(conn)
-    parts = query.where(_c.status.in_(bad), or_(broken, *dated[:1])), query.where(_c.status.in_(working), *dated)
-    return [Reconnect(*row[:8], statuses[row[8]], row[9]) for part in parts for row in conn.execute(part)]
-
-
-def _counts(conn: Connection) -> ColumnElement[bool]:
-    """Return the condition for rows whose date is one of a reconnect: the provider warns of it, or it can be trusted."""
-    trusted = and_(_is_trusted(), not_(_is_short_lived(sqlite=conn.dialect.name == "sqlite")))
-    working = _c.status.in_([Status.VALID.value, Status.UNKNOWN.value])
-    return or_(_c.status == Status.EXPIRING_SOON.value, and_(working, trusted))
 
 
 def expiries(conn: Connection, *, limit: int) -> list[Row[Any]]:
@@ -350,62 +285,3 @@ def expiries(conn: Connection, *, limit: int) -> list[Row[Any]]:
     named = _c.display_name, _c.username, sets_of_labels.c.labels
     joined = select(*columns, *named).outerjoin(sets_of_labels, sets_of_labels.c.id == _c.label_set)
     return list(conn.execute(joined.where(*live()).order_by(_c.id).limit(limit)))
-
-
-class ExpiringGroup(Record, frozen=True):
-    """Tokens of one source and platform that expire on one day (UTC)."""
-
-    source: str
-    platform: str
-    first: datetime
-    last: datetime
-    number: int
-
-
-def count_expiring(
-    conn: Connection, filters: ConnectionFilter = EVERY, *, now: datetime, until: datetime, few: bool = False
-) -> list[ExpiringGroup]:
-    """Count the tokens that will need a reconnect, by source, platform and day: those of rules.forecast.need_of.
-
-    A date counts where the provider itself warns of it, or where it can be trusted. `few` is a hint: few connections match.
-    """
-    by = expiry()
-    day = func.substr(cast(by, String), 1, 10) if conn.dialect.name == "sqlite" else cast(by, Date)
-    to_come = or_(_c.status == Status.EXPIRING_SOON.value, by > now)
-    query = (
-        select(_c.source, _c.platform, func.min(by, type_=by.type), func.max(by, type_=by.type), func.count())
-        .where(
-            *(live() if few else live_by_scan()),
-            *conditions(conn, filters),
-            by <= until,
-            _counts(conn),
-            to_come,
-        )
-        .group_by(_c.source, _c.platform, day)
-    )
-    return sorted((ExpiringGroup(*row) for row in conn.execute(query)), key=lambda each: (each.first, each.source, each.platform))
-
-
-def _is_trusted() -> ColumnElement[bool]:
-    """Return the condition for rows whose dates can be trusted: rules.expiry.is_trusted without short lifetimes."""
-    # One search of a list of pairs takes a tenth of the time of a comparison for each provider. No provider's name has a slash.
-    pairs = [f"{info.name}/{platform}" for info in registered_providers() for platform in sorted(info.trusted_platforms)]
-    access_token = and_(_c.word == ReportedStatus.UNSTATED.value, _c.platform.in_(sorted(RENEWED_BY_PROVIDER)))
-    by_platform = and_((_c.provider + "/" + _c.platform).in_(pairs), not_(access_token))
-    return case((_c.trusted.is_not(None), _c.trusted), else_=by_platform)
-
-
-def _is_short_lived(*, sqlite: bool) -> ColumnElement[bool]:
-    """Return rules.expiry.is_short_lived as SQL."""
-    lived: ColumnElement[bool]
-    issued: Any = func.coalesce(_c.refresh_last_at, _c.refresh_connected_at, type_=_c.refresh_last_at.type)
-    if sqlite:
-        hours = int(SHORT_LIFETIME.total_seconds() // 3600)
-        start: Any = func.strftime("%Y-%m-%dT%H:%M:%f", _c.expires_at, f"-{hours} hours")
-        lived, near = cast(issued, String) > start, cast(_c.token_dated_since, String) > start
-    else:
-        begun = _c.expires_at - literal(SHORT_LIFETIME)
-        lived, near = issued > begun, _c.token_dated_since > begun
-    rotates = and_(_c.platform.in_(sorted(ROTATING_PLATFORMS)), or_(_c.expires_at.is_(None), near))
-    lifetime_is_stated = and_(_c.expires_at.is_not(None), issued < _c.expires_at)
-    return and_(_c.refresh_reported, case((rotates, true()), (lifetime_is_stated, lived), else_=false()))

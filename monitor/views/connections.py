@@ -9,12 +9,13 @@ from datetime import UTC, datetime
 from monitor.config import Config, SourceConfig
 from monitor.config.labelling import Labeller
 from monitor.domain import Ack, ConnectionState, Policy, ProbeStatus, Snapshot, Status, VerdictFlag, provider_info, utc_text
+from monitor.domain.filters import ConnectionFilter
 from monitor.domain.records import Record, field, replace
 from monitor.domain.rules import expiry, lifecycle, silences, suppression
 from monitor.domain.rules.expiry import Context
 from monitor.domain.rules.freshness import STALE_AFTER_INTERVALS
 from monitor.domain.rules.silences import Silence
-from monitor.store import Connection, incidents
+from monitor.store import Connection, connection_queries, incidents
 from monitor.store import silences as stored_silences
 from monitor.store.connection_queries import ConnectionRow
 from monitor.store.sources import SourceRow
@@ -248,3 +249,19 @@ class Reader:
     def stale_limits(self) -> dict[str, datetime]:
         """Return stale_before() of every source."""
         return {name: self.stale_before(name) for name in self.sources}
+
+
+def count_acked(conn: Connection, reader: Reader, filters: ConnectionFilter, *, most: int) -> int:
+    """Return the number of matching connections with an acknowledgement in force, counted among the first `most` of all.
+
+    Only those that time has changed since they were stored are read as a whole.
+    """
+    acks = reader.suppressions.acks
+    number, changed = 0, []
+    for each in connection_queries.stages_among(conn, sorted(acks)[:most], filters):
+        if each.next_change_at is not None and each.next_change_at <= reader.now:
+            changed.append(each.id)
+        else:
+            number += suppression.ack_covers_status(acks[each.id], each.status, each.stage, reader.now)
+    rows = connection_queries.list_among(conn, changed, filters)
+    return number + sum(reader.view(row).acked for row in rows)

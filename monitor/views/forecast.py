@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,9 +11,11 @@ from typing import NamedTuple
 from monitor.config import Config
 from monitor.domain import provider_info, utc_text
 from monitor.domain.filters import EVERY, ConnectionFilter
+from monitor.domain.records import replace
 from monitor.domain.rules.forecast import Need, ReconnectBatch, need_of, reconnect_batches
 from monitor.domain.rules.labels import group_of
-from monitor.store import Connection, connection_pages, connection_queries, label_sets, sources
+from monitor.store import Connection, connection_queries, label_sets, reconnects, sources
+from monitor.store.reconnects import Reconnect
 from monitor.views import json_types
 from monitor.views.connections import ConnectionView, Reader, Suppressions
 from monitor.views.label_filter import resolve_labels
@@ -55,7 +58,7 @@ def upcoming_expiries(
     reader = Reader(config, {row.name: row for row in sources.all_sources(conn)}, now=now)
     settings = {source.name: source for source in config.sources}
     places = ConnectionFilter(sources=chosen.sources, platforms=chosen.platforms, stored_labels=chosen.stored_labels)
-    rows = connection_pages.expiring_between(conn, places, now=now, until=now + within, limit=_MOST_READ)
+    rows = reconnects.expiring_between(conn, places, now=now, until=now + within, limit=_MOST_READ)
     found: list[Expiry] = []
     for view in map(reader.view, rows):
         state, row = view.row.state, view.row
@@ -148,25 +151,71 @@ def needs(
 
     The database selects them by their stored state; connections that time has changed since are read individually.
     """
-    chosen, now = resolve_labels(conn, filters, config), reader.now
-    places = ConnectionFilter(sources=chosen.sources, platforms=chosen.platforms, stored_labels=chosen.stored_labels)
-    found = list(_stored_needs(conn, config, places, now=now, until=now + within))
-    changed = connection_queries.changed_by_time(now)
-    for view in map(reader.view, connection_queries.list_connections(conn, places, worst_first=False, only=changed)):
+    places = _places(conn, config, filters)
+    found = reconnects.list_reconnects(conn, places, now=reader.now, until=reader.now + within)
+    return [*_stored_needs(conn, config, found), *_changed_needs(conn, config, reader, places, within=within)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirstNeeds:
+    """The most urgent ones of all connections to reconnect, and the number of all."""
+
+    number: int
+    overdue: int
+    """The number of those that no longer work."""
+    needs: list[Needed]
+    """The most urgent first: those that no longer work, then by date and public id."""
+
+
+def first_needs(
+    conn: Connection, config: Config, reader: Reader, *, within: timedelta, filters: ConnectionFilter = EVERY, most: int
+) -> FirstNeeds:
+    """Return the most urgent ones of needs() that have the filters' text, at most `most`."""
+    if filters.text:  # as Python compares letters, the database cannot
+        found = [each for each in needs(conn, config, reader, within=within, filters=filters) if each.has_text(filters.text)]
+        return FirstNeeds(
+            number=len(found), overdue=sum(each.need.overdue for each in found), needs=heapq.nsmallest(most, found, key=_urgency)
+        )
+    places, now = _places(conn, config, filters), reader.now
+    counted = reconnects.count_reconnects(conn, places, now=now, until=now + within)
+    changed = list(_changed_needs(conn, config, reader, places, within=within))
+    first = reconnects.first_reconnects(conn, places, now=now, until=now + within, limit=most)
+    return FirstNeeds(
+        number=counted.overdue + counted.dated + len(changed),
+        overdue=counted.overdue + sum(each.need.overdue for each in changed),
+        needs=heapq.nsmallest(most, [*_stored_needs(conn, config, first), *changed], key=_urgency),
+    )
+
+
+def _urgency(needed: Needed) -> tuple[bool, datetime, str]:
+    return not needed.need.overdue, needed.need.by, needed.need.connection
+
+
+def _places(conn: Connection, config: Config, filters: ConnectionFilter) -> ConnectionFilter:
+    """Return the conditions that a forecast has: on statuses and places, not on names."""
+    chosen = resolve_labels(conn, filters, config)
+    return ConnectionFilter(
+        sources=chosen.sources, platforms=chosen.platforms, statuses=chosen.statuses, stored_labels=chosen.stored_labels
+    )
+
+
+def _changed_needs(
+    conn: Connection, config: Config, reader: Reader, places: ConnectionFilter, *, within: timedelta
+) -> Iterator[Needed]:
+    """Yield the needs of connections that time has changed since they were stored."""
+    changed, any_status = connection_queries.changed_by_time(reader.now), replace(places, statuses=None)
+    for view in map(reader.view, connection_queries.list_connections(conn, any_status, worst_first=False, only=changed)):
         state, info = view.row.state, provider_info(view.row.provider)
         group, source = group_of(view.labels, config.group_by), view.row.source
-        need = need_of(state, connection=view.id, source=source, provider=info, now=now, within=within, group=group)
-        if need is not None:
-            found.append(Needed(need, view.row.id, state.snapshot.display_name, state.snapshot.username))
-    return [each for each in found if chosen.matches_status(each.need.status)]
+        need = need_of(state, connection=view.id, source=source, provider=info, now=reader.now, within=within, group=group)
+        if need is not None and places.matches_status(need.status):
+            yield Needed(need, view.row.id, state.snapshot.display_name, state.snapshot.username)
 
 
-def _stored_needs(
-    conn: Connection, config: Config, places: ConnectionFilter, *, now: datetime, until: datetime
-) -> Iterator[Needed]:
+def _stored_needs(conn: Connection, config: Config, found: Iterable[Reconnect]) -> Iterator[Needed]:
     own = {source.name: group_of(source.labels, config.group_by) for source in config.sources}
     groups = {key: group_of(labels.values, config.group_by) for key, labels in label_sets.all_sets(conn).items()}
-    for row in connection_pages.reconnects(conn, places, now=now, until=until):
+    for row in found:
         need = Need(
             connection=row.public_id,
             source=row.source,

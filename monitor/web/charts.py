@@ -14,7 +14,7 @@ from typing import Any
 
 from monitor.domain import Event, EventKind, Status
 from monitor.domain.rules.forecast import BATCH_SPAN
-from monitor.store.connection_pages import ExpiringGroup
+from monitor.store.reconnects import ExpiringGroup
 from monitor.views.renewals import RenewalView
 
 TIMELINE_DAYS = 90

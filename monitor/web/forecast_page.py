@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -18,7 +17,7 @@ from monitor.domain.rules.forecast import Need
 from monitor.domain.rules.labels import CLIENT
 from monitor.store import Connection
 from monitor.views.connections import ConnectionView, Reader
-from monitor.views.forecast import Needed, forecast_reader, needs, views_of
+from monitor.views.forecast import Needed, first_needs, forecast_reader, views_of
 from monitor.views.label_filter import labels_in_use
 from monitor.web.auth import visit_of
 from monitor.web.clients_page import label_of
@@ -68,16 +67,15 @@ def _context(conn: Connection, config: Config, now: datetime, request: Request) 
     query = read_query(conn, request, config, sources=names, platforms=platforms)
     days = next((each for each in DAYS if str(each) == request.query_params.get("days")), DAYS[1])
     reader = forecast_reader(conn, config, now)
-    found = needs(conn, config, reader, within=timedelta(days=days), filters=query.filters)
-    found = [each for each in found if each.has_text(query.filters.text)]
+    found = first_needs(conn, config, reader, within=timedelta(days=days), filters=query.filters, most=MOST)
     return {
         "query": query,
         "days": days,
         "all_days": DAYS,
-        "groups": _groups(_entries(conn, config, reader, found)),
-        "number": len(found),
-        "overdue": sum(each.need.overdue for each in found),
-        "more": max(0, len(found) - MOST),
+        "groups": _groups(_entries(conn, config, reader, found.needs)),
+        "number": found.number,
+        "overdue": found.overdue,
+        "more": max(0, found.number - MOST),
         "group_by": config.group_by,
         "label_of": label_of if config.group_by == CLIENT else None,
         "source_names": names,
@@ -86,9 +84,7 @@ def _context(conn: Connection, config: Config, now: datetime, request: Request) 
     }
 
 
-def _entries(conn: Connection, config: Config, reader: Reader, found: Iterable[Needed]) -> list[Entry]:
-    """Return the connections that need to be reconnected first, the most urgent first."""
-    first = heapq.nsmallest(MOST, found, key=lambda each: (not each.need.overdue, each.need.by, each.need.connection))
+def _entries(conn: Connection, config: Config, reader: Reader, first: Sequence[Needed]) -> list[Entry]:
     views = views_of(conn, reader, [each.row_id for each in first])
     links = {source.name: source.dashboard_url for source in config.sources}
     return [Entry(view=views[each.need.connection], need=each.need, link=links.get(each.need.source)) for each in first]

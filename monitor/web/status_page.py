@@ -17,13 +17,12 @@ from monitor.domain import Severity, SourceStatus, Status
 from monitor.domain.filters import EVERY, ConnectionFilter
 from monitor.domain.records import replace
 from monitor.domain.rules.labels import CLIENT
-from monitor.domain.rules.suppression import ack_covers_status
 from monitor.domain.timefmt import Times
-from monitor.store import Connection, connection_conditions, connection_pages, connection_queries, sources
+from monitor.store import Connection, connection_conditions, connection_pages, connection_queries, reconnects, sources
 from monitor.store.connection_pages import Order
 from monitor.store.connection_queries import ConnectionRow, GroupCount, ObservedGroup
 from monitor.views import work_list
-from monitor.views.connections import Reader, Suppressions
+from monitor.views.connections import Reader, Suppressions, count_acked
 from monitor.views.label_filter import labels_in_use, resolve_labels
 from monitor.views.sources import SourceView, channel_views, source_views
 from monitor.views.staleness import Stale, doubts, stale_groups
@@ -108,7 +107,7 @@ class TimelineCache:
         until, found = self._kept.pop(key, (started, None))
         if found is None or started >= until:
             last = now + timedelta(days=charts.TIMELINE_DAYS)
-            found = charts.timeline(connection_pages.count_expiring(conn, selection, now=now, until=last, few=few), now=now)
+            found = charts.timeline(reconnects.count_expiring(conn, selection, now=now, until=last, few=few), now=now)
             ended = time.monotonic()
             until = ended + _CACHED_PER_COST * (ended - started)
         self._kept[key] = until, found
@@ -183,7 +182,7 @@ def _answer(
     answer = headline(
         summary,
         doubts(views, old, times=Times(config.timezone, reader.now)),
-        acked=_acked(conn, reader, selection),
+        acked=count_acked(conn, reader, selection, most=_MOST_ACKS),
         silenced=_silenced(conn, reader, selection),
         broken_channels=sum(channel.broken for channel in channels),
         selected=selected,
@@ -225,19 +224,6 @@ def _summary(counted: Iterable[GroupCount]) -> dict[Status, int]:
     for each in counted:
         found[each.status] += each.number
     return found
-
-
-def _acked(conn: Connection, reader: Reader, selection: ConnectionFilter) -> int:
-    """Return the number of selected connections with an acknowledgement in force, counted among the first _MOST_ACKS."""
-    acks = reader.suppressions.acks
-    number, changed = 0, []
-    for each in connection_queries.stages_among(conn, sorted(acks)[:_MOST_ACKS], selection):
-        if each.next_change_at is not None and each.next_change_at <= reader.now:
-            changed.append(each.id)
-        else:
-            number += ack_covers_status(acks[each.id], each.status, each.stage, reader.now)
-    rows = connection_queries.list_among(conn, changed, selection)
-    return number + sum(reader.view(row).acked for row in rows)
 
 
 def _silenced(conn: Connection, reader: Reader, selection: ConnectionFilter) -> int:

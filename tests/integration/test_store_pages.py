@@ -17,7 +17,16 @@ from monitor.domain.filters import ConnectionFilter
 from monitor.domain.records import replace
 from monitor.domain.rules.forecast import need_of
 from monitor.domain.rules.labels import ConnectionLabels
-from monitor.store import Store, alerts, connection_conditions, connection_pages, connection_queries, connections, label_sets
+from monitor.store import (
+    Store,
+    alerts,
+    connection_conditions,
+    connection_pages,
+    connection_queries,
+    connections,
+    label_sets,
+    reconnects,
+)
 from monitor.store import schema as tables
 from monitor.store.alerts import WantedAlerts
 from monitor.store.connection_pages import Order
@@ -149,7 +158,7 @@ def test_retired_connections_are_on_no_page_and_in_no_count(store: Store) -> Non
     assert page(store, filters) == ["agency/b"]
     with store.begin_read() as conn:
         assert [each.number for each in connection_queries.count_groups(conn, filters)] == [1]
-        expiring = connection_pages.count_expiring(conn, filters, now=NOW, until=NOW + timedelta(days=90))
+        expiring = reconnects.count_expiring(conn, filters, now=NOW, until=NOW + timedelta(days=90))
         assert sum(each.number for each in expiring) == 1
         found = connection_queries.find_by_public_id(conn, "agency/a")
     assert found is not None
@@ -191,7 +200,7 @@ def test_what_is_coming_is_what_the_forecast_needs(store: Store) -> None:
             key = state.snapshot.platform, need.by.date()
             expected[key] = expected.get(key, 0) + 1
         with store.begin_read() as conn:
-            found = connection_pages.count_expiring(conn, ConnectionFilter(sources=[provider]), now=NOW, until=until)
+            found = reconnects.count_expiring(conn, ConnectionFilter(sources=[provider]), now=NOW, until=until)
         assert {(each.platform, each.first.date()): each.number for each in found} == expected
         assert all(each.first <= each.last and each.first.tzinfo is not None for each in found)
 

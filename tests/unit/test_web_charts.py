@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from monitor.domain import Event, EventKind, Status
 from monitor.domain.rules.forecast import BATCH_SPAN, Need, reconnect_batches
-from monitor.store.connection_pages import ExpiringGroup
+from monitor.store.reconnects import ExpiringGroup
 from monitor.views.renewals import RenewalView
 from monitor.web import charts
 from tests.support.factories import NOW
