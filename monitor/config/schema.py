@@ -309,8 +309,8 @@ class Document(BaseSettings):
     )
     group_by: kinds.Text = Field(
         default="client",
-        description="What messages, forecast, calendar and work list are grouped by: `client` (where there is one), `source`, or "
-        "any other label.",
+        description="Label by which messages, forecast, calendar and work list are grouped: `client` (where there is one), any "
+        "other label, or `source`.",
     )
     database: Inner[DatabaseTable] = Field(default_factory=DatabaseTable.model_construct, description="Location of the data.")
     schedule: Inner[ScheduleTable] = Field(

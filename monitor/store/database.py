@@ -70,7 +70,7 @@ class Store:
     def server(self) -> Server:
         """The PostgreSQL server. Raise StoreError for SQLite."""
         if isinstance(self.target, Path):
-            raise StoreError("Several daemons need PostgreSQL.")
+            raise StoreError("A cluster needs PostgreSQL: set database.url to a postgresql:// URL.")
         return self.target
 
     @contextmanager

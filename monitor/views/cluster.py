@@ -107,7 +107,7 @@ def families(view: ClusterView) -> Iterator[Family]:
     counted = view.count_states()
     yield Family(
         name="cluster_daemons",
-        help="Daemons of the cluster by state: working, waiting, draining, or dead for a day after the last sign of life.",
+        help="Daemons of the cluster by state: working, waiting, draining, or dead (for a day after the last report).",
         labels=("state",),
         samples=[((state,), counted[state]) for state in STATES],
     )

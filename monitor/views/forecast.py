@@ -131,7 +131,7 @@ def _connection(view: ConnectionView) -> json_types.NeedJson:
 
 
 class Needed(NamedTuple):
-    """A need with what else lists of needs use of its connection."""
+    """A need with the data of its connection that lists of needs use."""
 
     need: Need
     row_id: int

@@ -136,7 +136,7 @@ class Ownership:
         return await self._call(self._store.held)
 
     async def leave(self) -> None:
-        """End all leases, and remove this daemon from the list. Never raises: what is left ends on its own."""
+        """End all leases, and remove this daemon from the list. Never raises: the remaining leases expire."""
         try:
             await self._flush(set(self._owned))
             await self._call(self._store.leave)
@@ -167,7 +167,7 @@ class Ownership:
             try:
                 await self._flush()
             except StoreError as error:
-                log.debug("lease.not_released", problem=str(error))  # it ends on its own
+                log.debug("lease.not_released", problem=str(error))  # it expires
 
     async def _flush(self, used: Collection[str] = ()) -> None:
         """Release the leases that have ended and these, and store what the next holders of the others must know."""
