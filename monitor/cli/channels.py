@@ -22,9 +22,11 @@ class ChannelFindings:
 
 def check(config: Config) -> ChannelFindings:
     """Return the findings about every channel whose URL was read. Sends nothing."""
+    found = ChannelFindings()
+    if not config.channels:
+        return found
     from monitor.notify.apprise import Channel, MisreadUrl, UnusableNetwork
 
-    found = ChannelFindings()
     for number, channel in enumerate(config.channels):
         if channel.url is UNREAD:
             continue

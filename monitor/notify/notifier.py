@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -20,13 +21,15 @@ from monitor.domain.rules import routing
 from monitor.engine.connection_links import ConnectionLinks
 from monitor.engine.recording import Recorded
 from monitor.notify import handover
-from monitor.notify.apprise import Sent
 from monitor.notify.channel_health import ChannelHealth
 from monitor.notify.delivery_settings import DeliverySettings, Hold
-from monitor.notify.worker import Worker
 from monitor.store import Store, channel_states, outbox, pending
 from monitor.telemetry.metrics import Metrics
 from monitor.telemetry.progress import DELIVERY, Progress
+
+if TYPE_CHECKING:
+    from monitor.notify.apprise import Sent
+    from monitor.notify.worker import Worker
 
 log = structlog.get_logger(__name__)
 
@@ -211,6 +214,10 @@ class Notifier:
         )
 
     def _build(self, channels: Sequence[ChannelConfig]) -> dict[str, Worker]:
+        if not channels:
+            return {}
+        from monitor.notify.worker import Worker
+
         build = partial(
             Worker,
             channels=channels,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -14,11 +15,11 @@ from monitor.domain.clock import Clock
 from monitor.domain.records import fresh_id
 from monitor.domain.rules import recurrence
 from monitor.domain.timefmt import span, zone
-from monitor.notify.messages.chart import timeline
-from monitor.notify.messages.report import report_lines
-from monitor.notify.report_data import ReportScope, read_report, scope_of
 from monitor.store import Connection, Store, alerts, channel_states, outbox
 from monitor.store.channel_states import ChannelState
+
+if TYPE_CHECKING:
+    from monitor.notify.report_data import ReportScope
 
 log = structlog.get_logger(__name__)
 
@@ -115,6 +116,10 @@ def report_alert(
 
     `scope` replaces what the channel's configuration sets.
     """
+    from monitor.notify.messages.chart import timeline
+    from monitor.notify.messages.report import report_lines
+    from monitor.notify.report_data import read_report, scope_of
+
     where = zone(timezone)
     states = channel_states.all_states(conn)
     known = [states.get(each.name, ChannelState(name=each.name)) for each in channels]

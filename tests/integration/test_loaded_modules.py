@@ -16,7 +16,7 @@ import trustme
 from monitor.store import migrate, sqlite_file
 from tests.support.command_line import CONFIG, environment, write_config
 
-DELIVERY = ("apprise", "requests", "urllib3", "jinja2", "markupsafe")
+DELIVERY = ("monitor.notify.worker", "monitor.notify.messages", "apprise", "requests", "urllib3", "jinja2", "markupsafe")
 MIGRATIONS = ("alembic", "mako", "pygments")
 PAGE = ("starlette", "uvicorn", "click", "icalendar")
 SERVICES = ("aiohttp", "httpx", "stamina", "urllib.request", "http.client", "apscheduler", "prometheus_client")
