@@ -48,8 +48,8 @@ CLOSE_WITHIN = timedelta(milliseconds=500)
 
 
 def opened(stack: AsyncExitStack, config: Config) -> Store:
-    """Return the store with its schema up to date; the stack closes it."""
-    store = open_store(config.database.url.reveal())
+    """Return the store with its schema up to date; the stack closes it. Only for a process that has tried to take the lock."""
+    store = open_store(config.database.url.reveal(), check_sessions=False)
     stack.callback(partial(store.close, within=CLOSE_WITHIN))
     return store
 

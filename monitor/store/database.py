@@ -194,18 +194,20 @@ class Store:
             f"The database is at revision {found}; this version needs {revisions.HEAD}: run `token-monitor db upgrade`."
         )
 
-    def upgrade(self, *, copy_first: bool = True) -> bool:
+    def upgrade(self, *, copy_first: bool = True, check_sessions: bool = True) -> bool:
         """Migrate the schema to this version's and return True; if it is current, read one row and return False.
 
         Create the SQLite file if it does not exist; copy an existing one first (`copy_first`), and do not migrate if that
         fails. A second process waits. Raise SchemaOutOfDate if a newer version has migrated the database, StoreError if
-        the copy fails.
+        the copy fails, and DatabaseUnsuitable if a pooler in front of PostgreSQL is not in session mode. `check_sessions` is
+        False for a process that holds the database's lock, or has tried to take it: that checks the same.
         """
         if self.path is not None and sqlite_file.is_missing(self.path):
             with self._translate_errors(system=True):
                 sqlite_file.create(self.path)
         self._protect()
-        self._require_sessions()
+        if check_sessions:
+            self._require_sessions()
         found = self.current()
         if found == revisions.HEAD:
             return False
@@ -216,7 +218,6 @@ class Store:
             return migrate.upgrade(self.target, before=self._write_copy if copy_first and self.path is not None else None)
 
     def _require_sessions(self) -> None:
-        """Raise DatabaseUnsuitable if a connection pooler in front of PostgreSQL is not in session mode."""
         if isinstance(self.target, Path):
             return
         with self.target.translate_errors("is unavailable"), closing(self.target.connect()) as conn:
@@ -274,12 +275,12 @@ class Store:
             )
 
 
-def open_store(url: str, *, upgrade: bool = True) -> Store:
-    """Return a store whose schema is this version's: migrated if `upgrade`, else required. Raise StoreError."""
+def open_store(url: str, *, upgrade: bool = True, check_sessions: bool = True) -> Store:
+    """Return a store whose schema is this version's: migrated if `upgrade`, else required. Raise as Store.upgrade() does."""
     store = Store(url)
     try:
         if upgrade:
-            store.upgrade()
+            store.upgrade(check_sessions=check_sessions)
         else:
             store.require_current()
     except StoreError:

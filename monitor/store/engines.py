@@ -78,6 +78,7 @@ def postgres_engine(server: Server, *, pool: type[Pool] = QueuePool, pool_timeou
             poolclass=pool,
             pool_pre_ping=True,
             hide_parameters=True,
+            use_native_hstore=False,  # which each process would ask the server for
             **sized,
         )
     except ModuleNotFoundError:
