@@ -10,7 +10,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from monitor.cli.startup import command_name, follows_plugin_convention, loading, open_missing_streams, with_options_first
+from monitor.cli.startup import (
+    collect_rarely,
+    command_name,
+    follows_plugin_convention,
+    loading,
+    open_missing_streams,
+    with_options_first,
+)
 from monitor.domain.errors import ConfigError, DatabaseUnsuitable, MonitorError, SchemaOutOfDate
 
 if TYPE_CHECKING:
@@ -34,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     TOKEN_MONITOR_TRACEBACK=1 prints the traceback of an error.
     """
     open_missing_streams()
+    collect_rarely()
     arguments = with_options_first(sys.argv[1:] if argv is None else argv)
     try:
         return _run(arguments)

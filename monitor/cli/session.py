@@ -70,12 +70,13 @@ def opened(config: Config, *, any_revision: bool = False) -> Iterator[Store]:
     `any_revision` allows the schema of another version.
     """
     with Store(config.database.url.reveal()) as store:
-        if store.current() is None:
+        revision = store.current()
+        if revision is None:
             raise StoreError(
                 f"{store.name} is empty. Run `token-monitor check` for one cycle, or `token-monitor run` to start the daemon."
             )
         if not any_revision:
-            store.require_current()
+            store.check_revision(revision)
         yield store
 
 

@@ -98,8 +98,10 @@ class _Run:
         while True:
             try:
                 async with standby.watchdog_fed(self._notify, within=START_WITHIN):
-                    await self._require_usable()
                     active = await standby.take_lock(self.lock, signals=self.signals)
+                    if not active:  # who holds the lock finds the same out by opening the database
+                        check = partial(standby.require_usable, self.config.database.url.reveal())
+                        await self.signals.unless_stopped(threads.run(check, name="lock"))
                 if not active:
                     await self._wait.hand_over()
                     if not self.config.cluster.workers:
@@ -137,11 +139,6 @@ class _Run:
         self._notify.stopping()
         log.info("daemon.stopping")
 
-    async def _require_usable(self) -> None:
-        if self.lock.can_wait:
-            check = partial(standby.require_usable, self.config.database.url.reveal())
-            await self.signals.unless_stopped(threads.run(check, name="lock"))
-
     async def _work(self, *, plans: bool) -> str:
         """Run until a signal ends it, and return that signal. A lost lock ends it immediately.
 
@@ -177,8 +174,7 @@ class _Run:
                 await self._wait.end()
                 await stack.enter_async_context(health)
                 await health.ready(config)
-            memory.freeze_loaded()
-            trimming = asyncio.create_task(memory.trim_periodically(), name="memory")
+            trimming = asyncio.create_task(memory.keep_small(), name="memory")
             stack.callback(trimming.cancel)
             log.info("daemon.started", version=__version__, sources=len(config.sources), channels=len(config.channels))
             while (received := await self.signals.next()) in (RELOAD, POLL):

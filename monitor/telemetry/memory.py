@@ -19,6 +19,7 @@ from typing import Final
 
 from monitor.domain import threads
 
+STARTED_AFTER: Final = timedelta(seconds=2)
 CHECK_EVERY: Final = timedelta(seconds=10)
 TRIM_AFTER_GROWTH: Final = 6 * 1024 * 1024
 """Growth in bytes, since the last release, after which memory is released again."""
@@ -26,6 +27,7 @@ TRIM_AFTER_GROWTH: Final = 6 * 1024 * 1024
 LARGE_LIST: Final = 5000
 """Number of connections from which pausing garbage collection is worthwhile."""
 
+_COLLECT_AFTER = 700, 10, 10
 _STATM = Path("/proc/self/statm")
 _ARENA_MAX, _MMAP_THRESHOLD, _TRIM_THRESHOLD = -8, -3, -1  # malloc.h
 _LARGE = 256 * 1024
@@ -40,7 +42,11 @@ def prepare() -> None:
 
 
 def freeze_loaded() -> None:
-    """Exclude everything loaded so far from garbage collection. Call once after start-up."""
+    """Exclude everything loaded so far from garbage collection, and collect as often as Python does by default.
+
+    Call after start-up, which collects rarely.
+    """
+    gc.set_threshold(*_COLLECT_AFTER)
     gc.collect()
     gc.freeze()
     release()
@@ -73,6 +79,13 @@ def trim() -> None:
     library = _library()
     if library is not None:
         library.malloc_trim(0)
+
+
+async def keep_small() -> None:
+    """Call freeze_loaded() once the first polls are under way, then trim_periodically(). Runs until cancelled."""
+    await asyncio.sleep(STARTED_AFTER.total_seconds())
+    await threads.run(freeze_loaded, name="memory")
+    await trim_periodically()
 
 
 async def trim_periodically(*, every: timedelta = CHECK_EVERY, resident: Callable[[], int] | None = None) -> None:
