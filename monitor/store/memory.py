@@ -23,7 +23,7 @@ class MemoryStore(Store):
         """The database in messages."""
         return "The database in memory"
 
-    def upgrade(self, *, copy_first: bool = True) -> bool:  # noqa: ARG002 - there is nothing to copy
+    def upgrade(self, *, copy_first: bool = True, check_sessions: bool = True) -> bool:  # noqa: ARG002 - there is nothing to copy
         """Create the tables of this version; return True."""
         with self.begin_write() as conn:
             creation.create(conn)
