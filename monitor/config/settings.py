@@ -158,6 +158,12 @@ class SourceConfig(Record, frozen=True, kw_only=True):
         windows += [rule.policy["flap_window"] for rule in self.label_rules if "flap_window" in rule.policy]
         return [window for window in windows if window is not None]
 
+    def fewest_flap_changes(self) -> int:
+        """Return the number of status changes that no policy of this source counts as flapping, at least 1."""
+        allowed = [policy.flap_changes for policy in (self.policy, *self.policies.values())]
+        allowed += [rule.policy["flap_changes"] for rule in self.label_rules if "flap_changes" in rule.policy]
+        return max(min(allowed), 1)
+
 
 class ChannelConfig(ChannelRules, frozen=True, kw_only=True):
     """A channel: which alerts it takes, and where it sends them."""

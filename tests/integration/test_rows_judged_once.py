@@ -139,7 +139,9 @@ def test_rows_judged_together_get_what_each_gets_alone(
             assert (change is None) is (after == state)
             if change is None:
                 continue
-            assert (change.row, change.before, change.after, change.fingerprint) == (key, state, after, "new")
+            assert change.before is not None
+            before = change.before if change.effect is None else replace(change.before, snapshot=state.snapshot)
+            assert (change.row, before, change.after, change.fingerprint) == (key, state, after, "new")
             assert change.next_probe_at == (now if lifecycle.needs_probe(state, after) else KEEP)
             if change.effect is not None:
                 assert change.effect.events == transitions.detect(state, after, now)

@@ -25,6 +25,7 @@ class Effect(Record, frozen=True, gc=False, kw_only=True):
     events: tuple[Event, ...]
     columns: Mapping[str, Any]
     """The values to store."""
+    next_probe_at: datetime | Unchanged = KEEP
 
 
 class Change(Record, frozen=True, gc=False, kw_only=True):
@@ -32,6 +33,7 @@ class Change(Record, frozen=True, gc=False, kw_only=True):
 
     row: int | None = None
     before: ConnectionState | None = None
+    """With an effect, the state of a connection that differs from this one only in its names."""
     after: ConnectionState
     fingerprint: str | None = None
     """None keeps the stored one."""

@@ -41,9 +41,10 @@ class ConnectionUpdate(Record, frozen=True, gc=False, kw_only=True):
 
     row: int
     before: ConnectionState | None
+    """With an effect, the state of a connection that differs from this one only in its names."""
     after: ConnectionState
     effect: object | None = None
-    """The same object for updates that differ only in the names of their connections; None: unknown."""
+    """The same object for updates that differ only in the names of their connections, which keep these; None: unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +63,7 @@ class _EvaluationContext:
     outages: frozenset[str]
     """Platforms with an open outage incident."""
     status_changes: Mapping[int, int]
-    """By connection, the number of recent status changes. Connections with only one are left out."""
+    """By connection, the number of recent status changes. Connections with too few to be flapping are left out."""
     last_alerted: Mapping[int, datetime]
     """By connection, the time of its last alert."""
     next_reminders: dict[int, datetime | None] = field(default_factory=dict)
@@ -128,8 +129,9 @@ def _gather(
     rows = [update.row for update in updates]
     known = incidents.find_open(conn, rows)
     windows = source.flap_windows()
-    # A connection with a single change is not flapping and needs neither count.
-    changes = history.status_changes_since(conn, rows, now - max(windows), more_than=1) if windows else {}
+    # A connection with fewer changes is not flapping and needs neither count.
+    fewest = source.fewest_flap_changes()
+    changes = history.status_changes_since(conn, rows, now - max(windows), more_than=fewest) if windows else {}
     return _EvaluationContext(
         source=source,
         labeller=labeller_of(conn, source),
@@ -182,7 +184,7 @@ def _decide(update: ConnectionUpdate, context: _EvaluationContext, outcome: _Out
         policy=policy,
         now=context.now,
         renewed=renewed,
-        reconnected=transitions.is_reconnect(update.before, after),
+        reconnected=update.effect is None and transitions.is_reconnect(update.before, after),
     )
     if reason in (AlertReason.NOTHING, AlertReason.REMINDER) and incident is not None and notified is not None:
         _remind(update, incident, notified, policy=policy, context=context, outcome=outcome)

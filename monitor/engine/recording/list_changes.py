@@ -17,13 +17,10 @@ from monitor.domain import (
     IncidentReason,
     IncidentSubject,
     PollReport,
-    Snapshot,
     VerdictFlag,
     VerdictReason,
 )
-from monitor.domain.records import replace
 from monitor.domain.rules import same_account, schedule, suppression
-from monitor.domain.rules.fingerprint import span_moved
 from monitor.engine.recording.changes import Change, one_of_each, record_changes
 from monitor.engine.recording.labelling import labeller_of
 from monitor.engine.recording.list_diff import Compared, Comparison
@@ -151,8 +148,8 @@ def _judge_listed(conn: Connection, compared: Compared, judge: RowJudge, reconne
                 judged.changes.append(judge.new(snapshot, fingerprint or "", before))
                 continue
             row, stored = found
-            same = snapshot.external_id not in compared.due and _is_same(stored.state.snapshot, snapshot)
-            judged.add(row, None if same else judge.listed(row, stored, snapshot, fingerprint), fingerprint)
+            change = judge.listed(row, stored, snapshot, fingerprint, due=snapshot.external_id in compared.due)
+            judged.add(row, change, fingerprint)
         yield judged
 
 
@@ -175,14 +172,6 @@ def _judge_absent(absent: Absent, judge: RowJudge, *, confirmed: bool, seen_at: 
         for row, state in batch:
             judged.add(row, judge.missed(row, state, confirmed=confirmed, seen_at=seen_at), None)
         yield judged
-
-
-def _is_same(before: Snapshot, after: Snapshot) -> bool:
-    """Return True if nothing changed. A coarse span whose end wobbles is no change."""
-    if after.expires_before is None or before.expires_before is None:
-        return before == after
-    moved = span_moved(before.expires_before, after.expires_before)
-    return not moved and before == replace(after, expires_before=before.expires_before)
 
 
 def _take_reconnected(conn: Connection, compared: Compared, absent: Absent) -> Absent:

@@ -14,6 +14,7 @@ from monitor.domain import ConnectionState, Event, EventKind, Snapshot
 from monitor.domain.records import replace
 from monitor.domain.rules import lifecycle, transitions
 from monitor.domain.rules.expiry import Context
+from monitor.domain.rules.fingerprint import span_moved
 from monitor.engine.recording.changes import Change, Effect
 from monitor.store import connection_codec
 from monitor.store.connection_codec import NAMING, StoredState
@@ -22,7 +23,7 @@ from monitor.store.connections import KEEP, Unchanged
 MAX_EFFECTS = 2000
 """Results kept for further rows of the same group. Groups end with the batch that was loaded."""
 
-_naming: Callable[[Snapshot], tuple[Any, ...]] = attrgetter("scope", *NAMING)
+_names: Callable[[Snapshot], tuple[Any, ...]] = attrgetter(*NAMING)
 _described: Callable[[Snapshot], tuple[Any, ...]] = attrgetter(
     *(name for name in Snapshot.__struct_fields__ if name not in NAMING)
 )
@@ -41,36 +42,48 @@ class RowJudge:
     _effects: dict[tuple[object, ...], Effect | None] = field(default_factory=dict)
     """Results for rows of one group of stored connections that state the same; None: nothing changes."""
 
-    def listed(self, row: int, stored: StoredState, snapshot: Snapshot, fingerprint: str | None) -> Change | None:
-        """Return the change of a known connection that is listed, or None.
+    def listed(
+        self, row: int, stored: StoredState, snapshot: Snapshot, fingerprint: str | None, *, due: bool = True
+    ) -> Change | None:
+        """Return the change of a known connection that is listed, or None. Unless it is due, the same row changes nothing.
 
         The rules do not depend on names, unless these change. So connections that differ only in them are judged once.
         """
-        state, context = stored.state, self._context(snapshot)
-        if snapshot.labels is not None or _naming(state.snapshot) != _naming(snapshot):
+        like, context = stored.like, self._context(snapshot)
+        if snapshot.labels is not None or like.snapshot.scope != snapshot.scope or stored.names != _names(snapshot):
+            state = stored.state
+            if not due and _is_same(state.snapshot, snapshot):
+                return None
             return self._change(row, state, lifecycle.observe(state, snapshot, context), fingerprint=fingerprint)
-        key = (stored.group, id(context), *_described(snapshot))
+        key = (stored.group, id(context), due, *_described(snapshot))
         if key not in self._effects:
             if len(self._effects) >= MAX_EFFECTS:
                 self._effects.clear()
-            self._effects[key] = self._effect(state, lifecycle.observe(state, snapshot, context))
+            self._effects[key] = self._effect(stored.state, snapshot, context, due=due)
         effect = self._effects[key]
         if effect is None:
             return None
         return Change(
             row=row,
-            before=state,
+            before=like,
             after=replace(effect.after, snapshot=snapshot),
             fingerprint=fingerprint,
-            next_probe_at=self._next_probe(state, effect.after),
+            next_probe_at=effect.next_probe_at,
             effect=effect,
         )
 
-    def _effect(self, before: ConnectionState, after: ConnectionState) -> Effect | None:
+    def _effect(self, before: ConnectionState, snapshot: Snapshot, context: Context, *, due: bool) -> Effect | None:
+        if not due and _is_same(before.snapshot, snapshot):
+            return None
+        after = lifecycle.observe(before, snapshot, context)
         if after == before:
             return None
-        events = transitions.detect(before, after, self.now)
-        return Effect(after=after, events=events, columns=connection_codec.encode_change(before, after))
+        return Effect(
+            after=after,
+            events=transitions.detect(before, after, self.now),
+            columns=connection_codec.encode_change(before, after),
+            next_probe_at=self._next_probe(before, after),
+        )
 
     def unreadable(self, row: int, state: ConnectionState) -> Change | None:
         """Return the change of a known connection that is listed in a row that cannot be read, or None."""
@@ -118,3 +131,11 @@ class RowJudge:
 
     def _next_probe(self, before: ConnectionState, after: ConnectionState) -> datetime | Unchanged:
         return self.now if self.source.probes_on_schedule and lifecycle.needs_probe(before, after) else KEEP
+
+
+def _is_same(before: Snapshot, after: Snapshot) -> bool:
+    """Return True if nothing changed. A coarse span whose end wobbles is no change."""
+    if after.expires_before is None or before.expires_before is None:
+        return before == after
+    moved = span_moved(before.expires_before, after.expires_before)
+    return not moved and before == replace(after, expires_before=before.expires_before)
