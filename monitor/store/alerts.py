@@ -33,12 +33,16 @@ class AlertRow(Record, frozen=True, kw_only=True):
     """Reason for which the alert has no delivery; None if it has one."""
 
 
-def add_alerts(conn: Connection, rows: Sequence[tuple[Alert, int | None, str | None]]) -> None:
+def add_alerts(
+    conn: Connection, rows: Sequence[tuple[Alert, int | None, str | None]], *, stored_incidents: Collection[str] = ()
+) -> None:
     """Store alerts given as (alert, connection's row id, note), in one statement.
 
     An alert whose incident is not stored (a test message, an alert about the monitor itself) is stored without one.
+    `stored_incidents` are known to be stored.
     """
-    known = _known_incidents(conn, {alert.incident for alert, _, _ in rows})
+    doubtful = {alert.incident for alert, _, _ in rows if alert.incident not in stored_incidents}
+    known = _known_incidents(conn, doubtful).union(stored_incidents)
     new = [alert for alert, _, _ in rows]
     plain = ("id", "event", "reason", "severity", "at", "source", "platform")
     columns: dict[str, list[Any]] = {name: [getattr(alert, name) for alert in new] for name in plain}

@@ -94,6 +94,7 @@ def _new_values(row: NewConnection, *, source: str, provider: str, now: datetime
 def update(conn: Connection, rows: Sequence[ChangedConnection]) -> None:
     """Write changed connections, with one statement per set of columns."""
     shared: dict[int, tuple[tuple[str, ...], tuple[Any, ...]]] = {}
+    own: dict[tuple[object, ...], tuple[tuple[str, ...], tuple[Any, ...]]] = {}
     groups: dict[tuple[str, ...], list[tuple[Any, ...]]] = {}
     for row in rows:
         if row.columns is None:
@@ -103,7 +104,12 @@ def update(conn: Connection, rows: Sequence[ChangedConnection]) -> None:
             if id(row.columns) not in shared:
                 shared[id(row.columns)] = encode(conn, connections, row.columns)
             names, values = shared[id(row.columns)]
-        own_names, own_values = encode(conn, connections, _own_columns(row))
+        key = (row.next_probe_at, row.last_seen_at, row.label_set)
+        if key not in own:
+            own[key] = encode(conn, connections, _own_columns(row))
+        own_names, own_values = own[key]
+        if row.fingerprint is not None:
+            own_names, own_values = ("fingerprint", *own_names), (row.fingerprint, *own_values)
         if names or own_names:
             groups.setdefault(names + own_names, []).append((*values, *own_values, row.id))
     for names, group in groups.items():
@@ -111,10 +117,8 @@ def update(conn: Connection, rows: Sequence[ChangedConnection]) -> None:
 
 
 def _own_columns(row: ChangedConnection) -> dict[str, Any]:
-    """Return the columns to write that no state decides."""
+    """Return the columns to write that no state decides, without the fingerprint."""
     values: dict[str, Any] = {}
-    if row.fingerprint is not None:
-        values["fingerprint"] = row.fingerprint
     if row.next_probe_at is not KEEP:
         values["next_probe_at"] = row.next_probe_at
     if row.last_seen_at is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import namedtuple
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, or_, select, update
 
@@ -272,25 +272,42 @@ def lower_acks(conn: Connection, rows: Sequence[tuple[str, Ack]]) -> None:
     update_many(conn, incidents, [{"id": key, "ack_status": ack.status, "ack_stage": ack.stage} for key, ack in rows])
 
 
-_NOTIFIED = """
-SELECT a.incident_id, d.channel, MAX(a.at) FROM alerts a JOIN deliveries d ON d.alert_id = a.id
-WHERE a.incident_id IN ({0}) AND (d.state <> {1} OR d.uncertain
+_ESCALATES = f"MAX(CASE WHEN d.escalation AND d.state = '{DeliveryState.PENDING.value}' THEN 1 ELSE 0 END)"
+_NOTIFIED = f"""
+SELECT a.incident_id, d.channel, MAX(a.at), {_ESCALATES} FROM alerts a JOIN deliveries d ON d.alert_id = a.id
+WHERE a.incident_id IN ({{0}}) AND (d.state <> {{1}} OR d.uncertain
   OR EXISTS (SELECT 1 FROM attempts t WHERE t.delivery_id = d.id AND t.outcome = 'reached'))
 GROUP BY a.incident_id, d.channel
-"""
+"""  # noqa: S608 - constants
 
 
-def notified_channels(conn: Connection, incident_ids: Iterable[str]) -> dict[str, dict[str, datetime]]:
-    """Return, by incident and channel, the time of the last alert of which the channel has a delivery.
+class Notified(NamedTuple):
+    """The deliveries of some incidents."""
+
+    channels: dict[str, dict[str, datetime]]
+    """By incident and channel, the time of the last alert of which the channel has a delivery."""
+    escalating: set[str]
+    """The incidents with a pending escalation."""
+
+
+def find_notified(conn: Connection, incident_ids: Iterable[str]) -> Notified:
+    """Return the channels that were notified of incidents, and which incidents have a pending escalation.
 
     A cancelled delivery counts only if it may have arrived, or did arrive at some of the channel's recipients.
     """
     instant = instant_reader(conn.dialect)
-    found: dict[str, dict[str, datetime]] = {}
+    found = Notified({}, set())
     for chunk in chunked(incident_ids):
-        for incident_id, channel, at in rows_by_key(conn, _NOTIFIED, chunk, DeliveryState.SKIPPED.value):
-            found.setdefault(incident_id, {})[channel] = instant(at)
+        for incident_id, channel, at, escalates in rows_by_key(conn, _NOTIFIED, chunk, DeliveryState.SKIPPED.value):
+            found.channels.setdefault(incident_id, {})[channel] = instant(at)
+            if escalates:
+                found.escalating.add(incident_id)
     return found
+
+
+def notified_channels(conn: Connection, incident_ids: Iterable[str]) -> dict[str, dict[str, datetime]]:
+    """Return the channels of find_notified()."""
+    return find_notified(conn, incident_ids).channels
 
 
 def close(conn: Connection, incident_id: str, now: datetime) -> None:

@@ -27,6 +27,7 @@ from monitor.domain import (
 )
 from monitor.domain.records import replace
 from monitor.domain.rules import lifecycle, transitions
+from monitor.domain.rules.labels import LabelRule
 from monitor.domain.rules.silences import Silence
 from monitor.engine.recording.incidents import ConnectionUpdate, evaluate
 from monitor.engine.recording.row_judge import RowJudge
@@ -140,8 +141,8 @@ def test_rows_judged_together_get_what_each_gets_alone(
             if change is None:
                 continue
             assert change.before is not None
-            before = change.before if change.effect is None else replace(change.before, snapshot=state.snapshot)
-            assert (change.row, before, change.after, change.fingerprint) == (key, state, after, "new")
+            was = change.before if change.effect is None else replace(change.before, snapshot=state.snapshot)
+            assert (change.row, was, change.after, change.fingerprint) == (key, state, after, "new")
             assert change.next_probe_at == (now if lifecycle.needs_probe(state, after) else KEEP)
             if change.effect is not None:
                 assert change.effect.events == transitions.detect(state, after, now)
@@ -230,3 +231,11 @@ def test_many_texts_with_any_characters_are_found(store: Store) -> None:
             meta.set(conn, name, "1")
         found = rows_by_key(conn, "SELECT key FROM meta WHERE key IN ({0})", [*names, "absent"])
     assert sorted(key for (key,) in found) == sorted(names)
+
+
+def test_changes_are_counted_from_the_strictest_policy_on() -> None:
+    strict = LabelRule(policy={"flap_changes": 2})
+    assert AGENCY.fewest_flap_changes() == 4
+    assert replace(AGENCY, policies={"x": Policy(flap_changes=3)}).fewest_flap_changes() == 3
+    assert replace(AGENCY, label_rules=(strict,)).fewest_flap_changes() == 2
+    assert replace(AGENCY, policy=Policy(flap_changes=0)).fewest_flap_changes() == 1

@@ -7,7 +7,7 @@ caller queues the returned alerts (`queueing.queue`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -47,6 +47,22 @@ class ConnectionUpdate(Record, frozen=True, gc=False, kw_only=True):
     """The same object for updates that differ only in the names of their connections, which keep these; None: unknown."""
 
 
+class _Decision(Record, frozen=True, kw_only=True):
+    """What follows for an update, and for every other one with the same effect under the same circumstances."""
+
+    policy: Policy
+    renewed: bool
+    reason: AlertReason
+    suppressed: suppression.Suppression | None = None
+    alert: Alert | None = None
+    """The alert to send, without its ids and what names its connection; None if none is sent, or a reminder."""
+    ends: bool = False
+    """True if the alert ends the incident."""
+    notified: LastNotified | None = None
+    """What was last notified once the alert is sent."""
+    next_review_at: datetime | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _EvaluationContext:
     """The facts that the decisions depend on, read once for all connections."""
@@ -59,6 +75,8 @@ class _EvaluationContext:
     """Open incidents by connection."""
     notified: Mapping[str, Mapping[str, datetime]]
     """By incident and channel, the time of the last alert."""
+    escalating: Collection[str]
+    """Incidents with a pending escalation."""
     silences: Sequence[Silence]
     outages: frozenset[str]
     """Platforms with an open outage incident."""
@@ -68,8 +86,8 @@ class _EvaluationContext:
     """By connection, the time of its last alert."""
     next_reminders: dict[int, datetime | None] = field(default_factory=dict)
     """By the identity of the policy, which the labeller keeps, when a reminder of an alert that goes out now may be due."""
-    similar_alerts: dict[tuple[object, ...], Alert] = field(default_factory=dict)
-    """Alerts about updates with the same effect, of which one is the model of the others. Filled as needed."""
+    decisions: dict[tuple[object, ...], _Decision] = field(default_factory=dict)
+    """Decisions about updates with the same effect under the same circumstances. Filled as needed."""
     ids: Iterator[str]
     """New ids for incidents and alerts."""
 
@@ -108,10 +126,12 @@ def evaluate(
     for update in updates:
         _decide(update, context, outcome)
     recovered = [each.alert.incident for each in outcome.alerts if each.audience is Audience.NOTIFIED]
-    cancelled = outbox.cancel_escalations(conn, recovered)
+    cancelled = outbox.cancel_escalations(conn, [each for each in recovered if each in context.escalating])
     _write(conn, outcome, now)
+    if not cancelled:
+        return outcome.alerts
     # A channel whose escalation has just been cancelled was never notified, so it gets no recovery.
-    notified = incidents.notified_channels(conn, recovered) if cancelled else context.notified
+    notified = incidents.notified_channels(conn, recovered)
     return [
         replace(each, channels=frozenset(notified.get(each.alert.incident, {}))) if each.audience is Audience.NOTIFIED else each
         for each in outcome.alerts
@@ -132,13 +152,15 @@ def _gather(
     # A connection with fewer changes is not flapping and needs neither count.
     fewest = source.fewest_flap_changes()
     changes = history.status_changes_since(conn, rows, now - max(windows), more_than=fewest) if windows else {}
+    notified = incidents.find_notified(conn, [each.id for each in known.values() if each.last_notified is not None])
     return _EvaluationContext(
         source=source,
         labeller=labeller_of(conn, source),
         channels=channels,
         now=now,
         incidents=known,
-        notified=incidents.notified_channels(conn, [each.id for each in known.values() if each.last_notified is not None]),
+        notified=notified.channels,
+        escalating=notified.escalating,
         silences=stored_silences.all_current(conn, now),
         outages=IncidentSubject.OUTAGE.names_in(incidents.open_subjects(conn, source.name)),
         status_changes=changes,
@@ -174,34 +196,67 @@ def _decide(update: ConnectionUpdate, context: _EvaluationContext, outcome: _Out
     incident = context.incidents.get(update.row)
     notified = incident.last_notified if incident else None
     after = update.after
-    policy = context.labeller.policy(after.snapshot)
-    renewed = transitions.is_renewal(update.before, after)
     if incident and incident.ack:
         notified = _review_ack(update, incident, incident.ack, context, outcome)
+    decision = _decision(update, incident, notified, context)
+    reason = decision.reason
+    if decision.alert is not None:
+        _notify(update, incident, decision, context, outcome)
+    elif reason in (AlertReason.NOTHING, AlertReason.REMINDER) and incident is not None and notified is not None:
+        _remind(update, incident, notified, policy=decision.policy, context=context, outcome=outcome)
+        if decision.renewed and after.verdict.status is notified.status:
+            outcome.notified.append((incident.id, replace(notified, stage=after.stage), incident.next_review_at))
+    elif reason is not AlertReason.NOTHING:
+        if decision.suppressed is not None:
+            _suppress(update, incident, decision.suppressed, context, outcome)
+    elif incident is not None and not after.verdict.status.needs_attention:
+        outcome.closed.append(incident.id)  # nothing was ever notified about it, so no recovery either
+    elif incident is not None:
+        outcome.reviews.append((incident.id, None))
+
+
+def _decision(
+    update: ConnectionUpdate, incident: Incident | None, notified: LastNotified | None, context: _EvaluationContext
+) -> _Decision:
+    """Return the decision about an update: that about a similar one if nothing but names can distinguish the two."""
+    if update.effect is None or context.silences or (incident and incident.ack):
+        return _apply_rules(update, incident, notified, context)
+    row = update.row
+    key = (id(update.effect), notified, context.status_changes.get(row, 0), context.last_alerted.get(row))
+    found = context.decisions.get(key)
+    if found is None:
+        found = context.decisions[key] = _apply_rules(update, incident, notified, context)
+    return found
+
+
+def _apply_rules(
+    update: ConnectionUpdate, incident: Incident | None, notified: LastNotified | None, context: _EvaluationContext
+) -> _Decision:
+    after, now = update.after, context.now
+    policy = context.labeller.policy(after.snapshot)
+    renewed = transitions.is_renewal(update.before, after)
     reason = alerting.decide_alert(
         notified,
         after,
         policy=policy,
-        now=context.now,
+        now=now,
         renewed=renewed,
         reconnected=update.effect is None and transitions.is_reconnect(update.before, after),
     )
-    if reason in (AlertReason.NOTHING, AlertReason.REMINDER) and incident is not None and notified is not None:
-        _remind(update, incident, notified, policy=policy, context=context, outcome=outcome)
-        if renewed and after.verdict.status is notified.status:
-            outcome.notified.append((incident.id, replace(notified, stage=after.stage), incident.next_review_at))
-        return
-    if reason is AlertReason.NOTHING:
-        if incident is not None and not after.verdict.status.needs_attention:
-            outcome.closed.append(incident.id)  # nothing was ever notified about it, so no recovery either
-        elif incident is not None:
-            outcome.reviews.append((incident.id, None))
-        return
+    if reason in (AlertReason.NOTHING, AlertReason.REMINDER):
+        return _Decision(policy=policy, renewed=renewed, reason=reason)
     suppressed = suppression.find_suppression(reason, after, _suppression_context(update, incident, policy, context))
     if suppressed is not None:
-        _suppress(update, incident, suppressed, context, outcome)
-        return
-    _notify(update, incident, reason, context, outcome, notified=notified, policy=policy)
+        return _Decision(policy=policy, renewed=renewed, reason=reason, suppressed=suppressed)
+    return _Decision(
+        policy=policy,
+        renewed=renewed,
+        reason=reason,
+        alert=_alert_without_names(update, reason, notified, context),
+        ends=reason.ends_incident,
+        notified=alerting.next_notified(reason, notified, after, now),
+        next_review_at=_next_reminder(update, policy, context),
+    )
 
 
 def _review_ack(
@@ -271,37 +326,31 @@ def _suppress(
 
 
 def _notify(
-    update: ConnectionUpdate,
-    incident: Incident | None,
-    reason: AlertReason,
-    context: _EvaluationContext,
-    outcome: _Outcome,
-    *,
-    notified: LastNotified | None,
-    policy: Policy,
+    update: ConnectionUpdate, incident: Incident | None, decision: _Decision, context: _EvaluationContext, outcome: _Outcome
 ) -> None:
-    """Raise an alert, and open, update or close the incident with it."""
+    """Raise the alert of a decision, and open, update or close the incident with it."""
+    assert decision.alert is not None  # noqa: S101 - the caller checks it
     incident_id = incident.id if incident else next(context.ids)
     opened_at = incident.opened_at if incident else context.now
-    alert = _alert(update, reason, notified, context, incident_id=incident_id, opened_at=opened_at)
-    # The channels of a recovery are filled in by `evaluate`, once the escalations are cancelled.
-    audience = Audience.NOTIFIED if reason.ends_incident else Audience.ROUTED
-    outcome.alerts.append(OutgoingAlert(alert=alert, row=update.row, audience=audience))
-    if incident is not None and reason.ends_incident:
-        outcome.closed.append(incident_id)
-        return
-    after = alerting.next_notified(reason, notified, update.after, context.now)
-    next_review_at = _next_reminder(update, policy, context)
-    if incident is not None:
-        outcome.notified.append((incident_id, after, next_review_at))
+    alert = _named(decision.alert, update.after.snapshot, context, incident_id=incident_id, opened_at=opened_at)
+    if decision.ends:
+        channels = frozenset(context.notified.get(incident_id, ()))
+        outcome.alerts.append(OutgoingAlert(alert=alert, row=update.row, audience=Audience.NOTIFIED, channels=channels))
+        if incident is not None:
+            outcome.closed.append(incident_id)
+            return
+    else:
+        outcome.alerts.append(OutgoingAlert(alert=alert, row=update.row))
+    if incident is not None and decision.notified is not None:
+        outcome.notified.append((incident_id, decision.notified, decision.next_review_at))
         return
     outcome.opened.append(
         NewIncident(
             id=incident_id,
             source=context.source.name,
             connection_id=update.row,
-            last_notified=after,
-            next_review_at=next_review_at,
+            last_notified=decision.notified,
+            next_review_at=decision.next_review_at,
         )
     )
 
@@ -342,7 +391,8 @@ def _remind(
     if suppressed is not None:
         outcome.reviews.append((incident.id, _next_review(incident, suppressed.until, context.now)))
         return
-    alert = _alert(update, AlertReason.REMINDER, notified, context, incident_id=incident.id, opened_at=incident.opened_at)
+    similar = _alert_without_names(update, AlertReason.REMINDER, notified, context)
+    alert = _named(similar, update.after.snapshot, context, incident_id=incident.id, opened_at=incident.opened_at)
     outcome.alerts.append(OutgoingAlert(alert=alert, row=update.row, audience=Audience.DUE, channels=due))
     outcome.notified.append((incident.id, replace(notified, at=context.now, reminders=notified.reminders + 1), next_due))
 
@@ -353,21 +403,9 @@ def _next_review(incident: Incident, at: datetime | None, now: datetime) -> date
     return at if until is None or until <= now else min(until, at or until)
 
 
-def _alert(
-    update: ConnectionUpdate,
-    reason: AlertReason,
-    notified: LastNotified | None,
-    context: _EvaluationContext,
-    *,
-    incident_id: str,
-    opened_at: datetime,
-) -> Alert:
+def _named(similar: Alert, snapshot: Snapshot, context: _EvaluationContext, *, incident_id: str, opened_at: datetime) -> Alert:
     """Return the alert, with all that routing and the message need: it may be sent much later."""
-    key = (id(update.effect), reason, notified and (notified.status, notified.reminders))
-    similar = context.similar_alerts.get(key) if update.effect is not None else None
-    if similar is None:
-        similar = context.similar_alerts[key] = _alert_without_names(update, reason, notified, context)
-    source, snapshot = context.source, update.after.snapshot
+    source = context.source
     return replace(
         similar,
         id=next(context.ids),

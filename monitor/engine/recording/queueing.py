@@ -63,7 +63,7 @@ class OutgoingAlert(Record, frozen=True, gc=False, kw_only=True):
 
     alert: Alert
     row: int | None = None
-    """The connection's row id; None for an alert about a source or the monitor."""
+    """The connection's row id, for an alert of a stored incident; None for an alert about a source or the monitor."""
     audience: Audience = Audience.ROUTED
     channels: frozenset[str] = frozenset()
     """Channel names, for an audience other than ROUTED."""
@@ -71,18 +71,22 @@ class OutgoingAlert(Record, frozen=True, gc=False, kw_only=True):
 
 def queue(conn: Connection, outgoing: Sequence[OutgoingAlert], *, channels: Sequence[ChannelConfig], now: datetime) -> Recorded:
     """Store the alerts and one delivery for each channel that takes them."""
-    by_name = {channel.name: channel for channel in channels}
+    sent_at = {channel.name: now + channel.group_wait for channel in channels}
+    escalated_at = {
+        channel.name: now + max(channel.after, channel.group_wait) for channel in channels if channel.after is not None
+    }
     routed = _route_all(outgoing, channels)
-    alerts.add_alerts(conn, [(each.alert, each.row, None if names else _note(each, channels)) for each, names in routed])
+    incidents = {each.alert.incident for each in outgoing if each.row is not None}
+    rows = [(each.alert, each.row, None if names else _note(each, channels)) for each, names in routed]
+    alerts.add_alerts(conn, rows, stored_incidents=incidents)
     immediate: list[tuple[str, str, datetime]] = []
     escalations: list[tuple[str, str, datetime]] = []
     for each, names in routed:
         for name in names:
-            after = by_name[name].after
-            if after is None or each.alert.event in RECOVERY_EVENTS:
-                immediate.append((each.alert.id, name, now + by_name[name].group_wait))
+            if name not in escalated_at or each.alert.event in RECOVERY_EVENTS:
+                immediate.append((each.alert.id, name, sent_at[name]))
             else:
-                escalations.append((each.alert.id, name, now + max(after, by_name[name].group_wait)))
+                escalations.append((each.alert.id, name, escalated_at[name]))
     outbox.add_deliveries(conn, immediate, now)
     outbox.add_deliveries(conn, escalations, now, escalation=True)
     return Recorded(
@@ -98,14 +102,11 @@ def _route_all(outgoing: Sequence[OutgoingAlert], channels: Sequence[ChannelConf
     known: dict[tuple[object, ...], list[str]] = {}
     routed: list[tuple[OutgoingAlert, list[str]]] = []
     for each in outgoing:
-        if each.audience is not Audience.ROUTED:
-            routed.append((each, _channels_of(each, channels)))
-            continue
         alert = each.alert
         if alert.label_sets:
             routed.append((each, _channels_of(each, channels)))
             continue
-        key = (alert.event, alert.severity, alert.source, alert.platform, tuple(alert.labels.items()))
+        key = (each.audience, each.channels, alert.event, alert.severity, alert.source, alert.platform, *alert.labels.items())
         if key not in known:
             known[key] = _channels_of(each, channels)
         routed.append((each, known[key]))
