@@ -103,7 +103,7 @@ def copy(
 
 def register(app: typer.Typer) -> None:
     """Add these commands."""
-    group = typer.Typer(help="Database schema and maintenance.", no_args_is_help=True, rich_markup_mode=None)
+    group = typer.Typer(help="Migrate, prune, back up or copy the database.", no_args_is_help=True, rich_markup_mode=None)
     for command in (upgrade, current, prune, backup, copy):
         group.command()(command)
     app.add_typer(group, name="db")

@@ -223,7 +223,7 @@ def _load_leniently(ctx: typer.Context) -> tuple[Config, str | None]:
 
 def register(app: typer.Typer) -> None:
     """Add these commands."""
-    group = typer.Typer(help="Run the daemon as a systemd service.", no_args_is_help=True, rich_markup_mode=None)
+    group = typer.Typer(help="Install the daemon as a systemd service.", no_args_is_help=True, rich_markup_mode=None)
     group.command("install")(install_units)
     app.add_typer(group, name="systemd")
     app.command("report-failure")(report_failure)

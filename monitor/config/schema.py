@@ -202,7 +202,7 @@ class WebTable(Table):
     token: Annotated[kinds.SecretText | None, DefaultText("none")] = Field(
         default=None,
         description="Access token, sent as `Authorization: Bearer` or entered in the login form. Beyond loopback, the page is "
-        "opened only with at least 22 characters.",
+        "served only with at least 22 characters.",
     )
     hosts: Annotated[kinds.Hosts | None, DefaultText("none")] = Field(
         default=None, description="Additional accepted host names, such as the name under which a reverse proxy serves the page."
