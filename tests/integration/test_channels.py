@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import logging
 import threading
+import tracemalloc
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -20,6 +22,8 @@ from monitor.telemetry import logs
 from tests.support import canary
 from tests.support.factories import NOW
 from tests.support.receivers import MailReceiver, Reply, WebhookReceiver
+
+MEBIBYTE = 1024 * 1024
 
 PART = Part(title="[EXPIRED] Acme", body="Acme is expired.\nConnection: linkedin-1", tone=Tone.FAILURE, alert_ids=("a",))
 
@@ -106,6 +110,21 @@ def test_a_refused_connection_and_a_reset_may_pass(webhook: WebhookReceiver) -> 
         channel_to(webhook.apprise_url()).send(PART)
     with pytest.raises(ChannelUnreachable, match="could not be reached"):
         channel_to("json://127.0.0.1:9/x").send(PART)
+
+
+@pytest.mark.parametrize("status", [200, 302, 500])
+def test_N13_the_rest_of_a_huge_response_of_a_service_is_not_read(webhook: WebhookReceiver, status: int) -> None:
+    webhook.reply = Reply(status=status, headers={"Location": "/elsewhere"}, body=b"x" * 64 * MEBIBYTE)
+    ours = channel_to(webhook.apprise_url())
+    ours.verify()
+    tracemalloc.start()
+    try:
+        with nullcontext() if status == 200 else pytest.raises(ChannelUnreachable, match=str(status)):
+            ours.send(PART)
+        assert tracemalloc.get_traced_memory()[1] < 16 * MEBIBYTE
+    finally:
+        tracemalloc.stop()
+    assert len(webhook.received) == 1
 
 
 def test_a_redirect_is_not_followed(webhook: WebhookReceiver) -> None:

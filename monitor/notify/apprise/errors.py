@@ -117,6 +117,8 @@ _TOO_LARGE = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _TEXT_READ = 1000  # bytes
+_BODY_READ = 1024 * 1024  # bytes: no service answers with more, and an endless body would fill the memory
+_PIECE = 64 * 1024
 
 _MAIL_LOGGED_IN = 235
 _MAIL_START_INPUT = 354
@@ -170,6 +172,7 @@ def _watched(send: Callable[..., Any]) -> Callable[..., Any]:
         try:
             if responses is not None:
                 responses.network.prepare(session, request, options)
+                request.hooks["response"].insert(0, _read_bounded)
             response = send(session, request, **options)
         except Exception as error:
             if responses is not None:
@@ -187,6 +190,20 @@ def _watched(send: Callable[..., Any]) -> Callable[..., Any]:
 
     watched_send.watched = True  # type: ignore[attr-defined]  # shows _install that it is wrapped already
     return watched_send
+
+
+def _read_bounded(response: Any, **options: Any) -> None:
+    """Read the body of a response up to the limit and drop the rest, as a hook of `requests`."""
+    if options.get("stream"):
+        return
+    body = bytearray()
+    for piece in response.iter_content(_PIECE):
+        body += piece
+        if len(body) > _BODY_READ:
+            response.close()
+            break
+    # `content` reads everything, without a limit, unless it finds a body here.
+    response._content, response._content_consumed = bytes(body[:_BODY_READ]), True  # noqa: SLF001 - it has no public setter
 
 
 def _text(response: Any, options: Mapping[str, Any]) -> str:
