@@ -37,7 +37,8 @@ PLATFORM = "push"
 """The platform of a report that states none."""
 _NO_CONTROLS = r"^[^\x00-\x1f\x7f]*$(?!\n)"
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
-_ITEM = re.compile(r" - at `(?:key in )?\$(?:\[(\d+)\])?(?:\.(\w+))?[^`]*`$")
+_ITEM = re.compile(r" - at `(?:key` in `)?\$(?:\[(\d+)\])?(?:\.(\w+))?[^`]*`$")
+_UNKNOWN_KEY = re.compile(r"Object contains unknown field `(.*)`$", re.DOTALL)
 
 T = TypeVar("T")
 
@@ -61,6 +62,18 @@ class PushedReport(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     status: Literal["valid", "expiring_soon", "failing", "expired", "revoked"] | None = None
     message: Annotated[str, Meta(max_length=1000)] | None = None
     labels: Annotated[Labels | None, Meta(description="Labels that the configuration sets take precedence.")] = None
+
+
+_ALLOWED = {
+    "id": "must be a text of 1 to 256 characters, without control characters",
+    "name": "must be a text of at most 256 characters, without control characters",
+    "platform": "must be a text of 1 to 64 letters, digits, `_`, `.` or `-`, such as `aws`",
+    "expires_at": "must be a time such as 2027-01-15T00:00:00Z, or a date such as 2027-01-15",
+    "status": "must be one of valid, expiring_soon, failing, expired, revoked",
+    "message": "must be a text of at most 1000 characters",
+    "labels": "must be an object of at most 20 texts of at most 256 characters, without control characters",
+}
+"""What each key allows, as the end of a sentence."""
 
 
 class PushResult(Struct, frozen=True, kw_only=True):
@@ -184,14 +197,22 @@ def _decode(body: bytes) -> Sequence[PushedReport]:
 
 
 def _body_problem(problem: str) -> str:
-    """Return a message of the decoder with the number of the report and the key first."""
+    """Return what is wrong with a body in place of a message of the decoder, with the number of the report and the key first."""
     found = _ITEM.search(problem)
     item, key = (found[1], found[2]) if found else (None, None)
     what = problem[: found.start()] if found else problem
-    if "unknown field" in what:  # the library repeats the name, which may be anything
-        what = f"unknown key; allowed are {', '.join(PushedReport.__struct_fields__)}"
-    where = f"Report {int(item or 0) + 1}{f', {key}' if key else ''}: " if item is not None or key else ""
-    return f"{where}{what}. Nothing was recorded."
+    unknown = _UNKNOWN_KEY.match(what)
+    if key:
+        what = f", {key}: {_ALLOWED[key]}"
+    elif unknown:
+        what = f": unknown key {sanitize(unknown[1])[:64]}; allowed are {', '.join(PushedReport.__struct_fields__)}"
+    elif "missing required field" in what:
+        what = ", id: is missing"
+    elif item is not None:
+        what = ": must be an object"
+    else:
+        return f"The body must be one report, or a list of 1 to {MOST_REPORTS} reports. Nothing was recorded."
+    return f"Report {int(item or 0) + 1}{what}. Nothing was recorded."
 
 
 def _mistake(place: int, key: str, what: str) -> HTTPException:

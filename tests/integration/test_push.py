@@ -21,7 +21,7 @@ from monitor.engine.intake import Intake
 from monitor.engine.recording import pushes
 from monitor.store import Store
 from monitor.web.openapi import document
-from monitor.web.push import MOST_REPORTS
+from monitor.web.push import MOST_REPORTS, PushedReport
 from tests.support.fakes import ManualClock
 from tests.support.poll_cycle import CHANNEL, Cycle, running
 from tests.support.web_client import Served, serving
@@ -204,26 +204,32 @@ async def test_delete_retires_a_connection_and_ends_staleness_and_a_push_brings_
 
 
 MISTAKES = [
-    ([{"id": "a"}, {"id": "b", "expires_at": 5}], "Report 2, expires_at: "),
+    ([{"id": "a"}, {"id": "b", "expires_at": 5}], "Report 2, expires_at: must be a time such as 2027-01-15T00:00:00Z, or a date"),
     ([{"id": "a"}, {"id": "b", "expires_at": "soon"}], "Report 2, expires_at: is not a time"),
     ({"id": "a", "expires_at": "2027-01-15T00:00:00"}, "Report 1, expires_at: has no offset"),
     ({"id": "a", "expires_at": "2027-02-30"}, "Report 1, expires_at: is not a time"),
     ({"id": "a", "expires_at": "0001-01-01T00:00:00+10:00"}, "Report 1, expires_at: is not a time"),
     ({"id": "a", "expires_at": "9999-12-31"}, "Report 1, expires_at: is not a time"),
-    ([{"id": "a"}, {"name": "b"}], "Report 2: "),
-    ([{"id": "a"}, {"id": "b", "state": "valid"}], "Report 2: unknown key; allowed are id, name, platform, expires_at, status"),
+    ([{"id": "a"}, {"name": "b"}], "Report 2, id: is missing."),
+    ({}, "Report 1, id: is missing."),
+    ([{"id": "a"}, "b"], "Report 2: must be an object."),
+    ([{"id": "a"}, {"id": "b", "state": "valid"}], "Report 2: unknown key state; allowed are id, name, platform, expires_at"),
+    ({"id": "a", "\u001b`x`" + "y" * 100: 1}, f"Report 1: unknown key \ufffd`x`{'y' * 60}; allowed are id, name,"),
     ([{"id": "a"}, {"id": "a"}], "Report 2, id: is the same as that of report 1"),
-    ({"id": ""}, "id: "),
-    ({"id": "x" * 257}, "id: "),
-    ({"id": "a\nb"}, "id: "),
+    ({"id": ""}, "Report 1, id: must be a text of 1 to 256 characters, without control characters."),
+    ({"id": "x" * 257}, "Report 1, id: must be a text of 1 to 256 characters"),
+    ({"id": "a\nb"}, "Report 1, id: must be a text of 1 to 256 characters, without control characters."),
     ({"id": " a"}, "Report 1, id: has white space"),
     ({"id": "a\u202eb"}, "Report 1, id: has white space at an end, or invisible characters"),
-    ({"id": "a", "status": "ok"}, "status: "),
-    ({"id": "a", "labels": {"client": 5}}, "labels: "),
-    ({"id": "a", "platform": "a b"}, "platform: "),
-    ([], "length >= 1"),
-    ([{"id": str(number)} for number in range(MOST_REPORTS + 1)], f"length <= {MOST_REPORTS}"),
-    (5, "Expected `object | array`"),
+    ({"id": "a", "status": "ok"}, "Report 1, status: must be one of valid, expiring_soon, failing, expired, revoked."),
+    ({"id": "a", "labels": {"client": 5}}, "Report 1, labels: must be an object of at most 20 texts"),
+    ({"id": "a", "labels": {"": "x"}}, "Report 1, labels: must be an object of at most 20 texts"),
+    ({"id": "a", "name": 5}, "Report 1, name: must be a text of at most 256 characters"),
+    ({"id": "a", "message": "x" * 1001}, "Report 1, message: must be a text of at most 1000 characters."),
+    ({"id": "a", "platform": "a b"}, "Report 1, platform: must be a text of 1 to 64 letters, digits, "),
+    ([], "a list of 1 to 1000 reports."),
+    ([{"id": str(number)} for number in range(MOST_REPORTS + 1)], "a list of 1 to 1000 reports."),
+    (5, "The body must be one report, or a list of 1 to 1000 reports."),
 ]
 
 
@@ -234,6 +240,12 @@ async def test_a_mistake_names_the_report_and_the_key_and_nothing_is_recorded(si
     assert text in answer.json()["detail"]
     assert answer.json()["detail"].endswith("Nothing was recorded.")
     assert site.cycle.states() == {}
+
+
+async def test_a_mistake_in_any_key_states_what_the_key_allows(site: Pushing) -> None:
+    for key in PushedReport.__struct_fields__:
+        answer = await site.push({"id": "a", key: [1]})
+        assert f"Report 1, {key}: must be " in answer.json()["detail"]
 
 
 async def test_an_unknown_source_is_answered_like_a_wrong_token(site: Pushing) -> None:
