@@ -126,8 +126,8 @@ def confined(silence: Silence, labels: Mapping[str, str]) -> Silence:
 
 
 def matches_alert(silence: Silence, alert: Alert) -> bool:
-    """Return True if a silence matches an alert, active or not."""
-    return rules.matches(
+    """Return True if a silence, active or not, matches an alert about a connection: it suppresses no alert about a source."""
+    return alert.connection is not None and rules.matches(
         silence,
         source=alert.source,
         platform=alert.platform,

@@ -28,7 +28,8 @@ from monitor.domain.filters import ConnectionFilter
 from monitor.domain.records import replace
 from monitor.domain.records import replace as with_fields
 from monitor.domain.rules import schedule
-from monitor.store import Store, alerts, connection_codec, connection_queries, connections, outbox, probes, sources
+from monitor.domain.rules.silences import Silence
+from monitor.store import Store, alerts, connection_codec, connection_queries, connections, outbox, probes, silences, sources
 from monitor.views.alerts import alert_views, explain
 from monitor.views.history import event_views
 from monitor.views.json_types import listing
@@ -456,6 +457,19 @@ def test_alerts_can_be_filtered(store: Store, config: Config, now: datetime, fil
     with store.begin_read() as conn:
         assert [view.alert.id for view in alert_views(conn, config, filters=filters)] == ids
         assert len(alert_views(conn, config, filters=filters, limit=1)) == min(len(ids), 1)
+
+
+def test_an_explanation_names_silences_of_connections_only(store: Store, config: Config, now: datetime) -> None:
+    """No silence suppresses alerts about a source."""
+    add_alerts(store, now)
+    with store.begin_write() as conn:
+        silences.add(conn, Silence(starts_at=now, sources=("agency", "studio"), comment="moving"), now)
+    with store.begin_read() as conn:
+        about_connection, about_source = (explain(conn, config, each, now=now) for each in ("aaa1", "bbb2"))
+    assert about_connection is not None
+    assert about_source is not None
+    assert [each.silence.comment for each in about_connection.silences] == ["moving"]
+    assert about_source.silences == ()
 
 
 def test_an_explanation_names_the_filter_that_refuses(store: Store, config: Config, now: datetime) -> None:
