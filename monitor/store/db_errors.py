@@ -17,6 +17,7 @@ _PASSING_SQLITE = frozenset({5, 6, 7, 8, 9, 10, 13, 14})
 _REFUSED_SQLITE = frozenset({8, 14})
 _REFUSED_FILE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP})
 _CORRUPT_SQLITE = frozenset({11, 26})
+_FULL_SQLITE = 13
 # After these the open connection cannot be trusted: I/O error (an fsync may have lied), corrupt, not a database.
 _POISONED_SQLITE = frozenset({10, 11, 26})
 # PostgreSQL's SQLSTATE classes: connection, transaction rollback, resources, object in use, intervention, system.
@@ -84,6 +85,10 @@ def _sqlite_error(cause: sqlite3.Error, *, where: str, hint: str) -> StoreError:
         return StoreError(f"{where} is damaged ({detail}): stop the monitor and restore a backup of the file.")
     if code in (5, 6):
         return StoreUnavailable(f"{where} is locked by another process: {detail}.")
+    if code == _FULL_SQLITE:
+        return StoreUnavailable(
+            f"{where} cannot be written: {detail}. Free space on its disk; the daemon then continues automatically."
+        )
     if code in _PASSING_SQLITE:
         return unavailable(f"{where} is unavailable: {detail}{hint}.", cause)
     return StoreError(f"{where} refused a statement: {detail}.")

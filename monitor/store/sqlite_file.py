@@ -117,6 +117,8 @@ def describe_access(path: Path) -> str:
         except OSError:
             continue
         folder = each is path and stat.S_ISDIR(found.st_mode)
+        if each is path and not folder and not _advice(path, path) and _advice(path.parent, path):
+            continue  # SQLite also writes its log into the folder
         called = "it is a folder, but a file is needed; it" if folder else name
         mode = f"{stat.S_IMODE(found.st_mode):04o}"
         facts = f"{called} belongs to {_owner(found.st_uid)} and has mode {mode}, and this program runs as {_owner(os.geteuid())}"

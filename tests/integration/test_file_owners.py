@@ -157,6 +157,18 @@ def test_P13_a_mode_that_locks_its_owner_out_is_named(folder: Path) -> None:
             one_cycle(file, "b")
 
 
+@needs_root
+def test_P13_a_folder_that_refuses_new_files_is_named_although_the_database_is_accessible(folder: Path) -> None:
+    file = folder / "monitor.db"
+    with user(SERVICE):
+        one_cycle(file, "a")
+        folder.chmod(0o500)
+        with pytest.raises(StoreUnavailable) as raised:
+            one_cycle(file, "b")
+    assert f"(its folder belongs to user {SERVICE} and has mode 0500, " in str(raised.value)
+    assert str(raised.value).endswith(f". Make it accessible: chmod u+rwx '{folder}'.")
+
+
 def test_protection_covers_the_copies_of_this_database_alone(tmp_path: Path) -> None:
     """`[`, `*` and `?` in the name of a database stand for themselves."""
     file, other = tmp_path / "monitor[12]*.db", tmp_path / "monitor1x.db.0001-20260101T000000Z.backup"

@@ -250,8 +250,10 @@ def test_P11_full_disk_is_unavailable_and_recovers_by_itself(local: Store) -> No
     with local.begin_write() as conn:
         pages = pragma(conn, "page_count")
         conn.exec_driver_sql(f"PRAGMA max_page_count={pages}")
-    with pytest.raises(StoreUnavailable, match="full"):
+    with pytest.raises(StoreUnavailable) as caught:
         write(local, "big", "x" * 1_000_000)
+    advice = ": database or disk is full. Free space on its disk; the daemon then continues automatically."
+    assert str(caught.value).endswith(advice), "owner and mode of the file are not the problem"
     with local.begin_write() as conn:
         conn.exec_driver_sql("PRAGMA max_page_count=1000000")
     write(local, "big", "x" * 1_000_000)
