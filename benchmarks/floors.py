@@ -129,7 +129,7 @@ def stored_instant(at: datetime) -> str:
 
 def expired(number: int, at: str) -> Change:
     """Return the change in which every token expires."""
-    message = "The provider reports that the token expired before its date: the platform rejected it."
+    message = "The provider reports that the token expired before its date, because the platform rejected it."
     return Change("valid", "expired", "rejected_by_platform", message, "expired", at, number)
 
 

@@ -231,12 +231,12 @@ def diff(ctx: typer.Context, *, as_json: AsJson = False) -> None:
         echo("No configuration has been in force on this database yet, so there is nothing to compare with.")
         return
     since = Times(config.timezone, session.now()).both(before.at)
-    user = f"The daemon ({daemon.holder})" if daemon.holder is not None else "No daemon is running; the last cycle"
+    user = f"The daemon ({daemon.holder}) uses" if daemon.holder is not None else "No daemon is running; the last cycle used"
     if not found:
-        echo(f"{user} uses this configuration, since {since}.")
+        echo(f"{user} this configuration, applied {since}.")
         return
     when = "A reload" if daemon.holder is not None else "The next start"
-    echo(f"{user} uses a different configuration, since {since}. {when} changes:")
+    echo(f"{user} a different configuration, applied {since}. {when} changes:")
     for each in found:
         echo(f"  {_difference(each)}")
 

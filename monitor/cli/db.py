@@ -93,8 +93,8 @@ def copy(
             target.upgrade(copy_first=False)
             counts = copy_store(source, target)
     echo(
-        f"Copied {counts['sources']:,} sources, {counts['connections']:,} connections, {counts['events']:,} events and "
-        f"{counts['alerts']:,} alerts ({sum(counts.values()):,} rows) to {target.name}."
+        f"Copied {sum(counts.values()):,} rows (sources: {counts['sources']:,}, connections: {counts['connections']:,}, "
+        f"events: {counts['events']:,}, alerts: {counts['alerts']:,}). {target.name} is complete."
     )
     if holds_password(address):
         echo("The password in the URL was visible in the process list. Next time, use PGPASSWORD or a password file.")

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from monitor.cli import session
-from monitor.cli.options import AsJson
+from monitor.cli.options import AsJson, nearest_known
 from monitor.cli.output import StyledStatus, echo, echo_json, echo_rows, show_rows
 from monitor.config import SourceConfig
-from monitor.config.error_text import nearest
 from monitor.config.provider_catalogue import ProviderEntry, catalogue, definition_text, unknown_provider
 from monitor.domain import utc_text
 from monitor.domain.clock import SystemClock
@@ -71,8 +70,8 @@ def try_source(
     config = session.loaded(ctx).config
     found = next((each for each in config.sources if each.name == source), None)
     if found is None:
-        near = nearest(source, [each.name for each in config.sources])
-        raise MonitorError(f"There is no source {clean(source, limit=60)}.{f' Did you mean {near}?' if near else ''}")
+        names = [each.name for each in config.sources]
+        raise MonitorError(f"There is no source {clean(source, limit=60)}; {nearest_known(source, names)}")
     if found.provider == "push":
         raise MonitorError(f"{found.name} is a push source: reports are pushed to it, and there is nothing to read.")
     if sample is not None:

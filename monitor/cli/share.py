@@ -39,9 +39,7 @@ def add(
     config = session.local(ctx)
     public_url = config.web.public_url
     if public_url is None:
-        raise ConfigError(
-            [f"{config.path}: web.public_url is not set: a shared page needs the address under which people reach it."]
-        )
+        raise ConfigError([f"{config.path}: web.public_url is not set: set it to the address under which people reach the page."])
     labels = _labels(config, label)
     now, author = session.now(), session.author()
     until = now + timedelta(days=days)

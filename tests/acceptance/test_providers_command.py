@@ -257,7 +257,7 @@ def test_a_trial_that_fails_states_why(tmp_path: Path, service: JsonService, ans
 
 def test_an_unknown_source_is_an_error_with_the_nearest_name(tmp_path: Path, service: JsonService) -> None:
     done = token_monitor("providers", "try", "planer", config=configured(tmp_path, service))
-    assert (done.status, "Did you mean planner?" in done.err) == (1, True)
+    assert (done.status, "did you mean planner?" in done.err) == (1, True)
 
 
 CUSTOM = ROOT / "tests" / "data" / "custom"

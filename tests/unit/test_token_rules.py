@@ -685,5 +685,5 @@ def test_what_the_platform_rejected_names_a_date_only_where_there_is_one() -> No
     ahead, dateless = (
         judge(each, at(PUBLORA)) for each in (row(word=ReportedStatus.EXPIRED, left=40 * DAY), row(word=ReportedStatus.EXPIRED))
     )
-    assert ahead.message == "The provider reports that the token expired before its date: the platform rejected it."
-    assert dateless.message == "The provider reports that the token expired without a date: the platform rejected it."
+    assert ahead.message == "The provider reports that the token expired before its date, because the platform rejected it."
+    assert dateless.message == "The provider reports that the token expired without a date, because the platform rejected it."

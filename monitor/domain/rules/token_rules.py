@@ -57,7 +57,7 @@ def list_reports_expired(e: Evidence) -> Finding | None:
     if e.date_has_passed:
         return Finding(Status.EXPIRED, VerdictReason.EXPIRY_PASSED, _explained("The provider reports that the token expired", e))
     when = "without a date" if e.left is None else "before its date"
-    text = _explained(f"The provider reports that the token expired {when}: the platform rejected it", e)
+    text = _explained(f"The provider reports that the token expired {when}, because the platform rejected it", e)
     return Finding(Status.EXPIRED, VerdictReason.REJECTED_BY_PLATFORM, text)
 
 
