@@ -14,6 +14,7 @@ from monitor.cli.values import number_from, one_of
 from monitor.config import Config, Loaded, LogFormat
 from monitor.domain import AlertEvent
 from monitor.domain.errors import ConfigError
+from monitor.domain.imports import without_plugins
 from monitor.domain.text import clean
 
 _LOG_FORMATS: Final[tuple[LogFormat, ...]] = get_args(LogFormat)
@@ -40,7 +41,7 @@ def run(
 
     loaded = read()
     allow_open_files(len(loaded.config.sources) + len(loaded.config.channels))
-    with loading():
+    with loading(), without_plugins():
         from monitor.daemon import app
 
     app.run_async(app.run(loaded, reload=read))
@@ -61,7 +62,7 @@ def check(
     _require_source(config, source)
     allow_open_files(len(config.sources) + len(config.channels))
     filters = select(config, known=(), sources=[source] if source else None, platforms=platform, statuses=status_, labels=label)
-    with loading():
+    with loading(), without_plugins():
         from monitor.cli import status
         from monitor.daemon import app, oneshot
         from monitor.views.status import overview

@@ -1,4 +1,4 @@
-"""Imports without what libraries load although nothing here uses it: packages that are installed, and certificates."""
+"""Imports without what libraries load although nothing here uses it: installed packages, plugins and certificates."""
 
 from __future__ import annotations
 
@@ -19,6 +19,22 @@ def without(*packages: str) -> Iterator[None]:
     finally:
         for name in hidden:
             del sys.modules[name]
+
+
+@contextmanager
+def without_plugins() -> Iterator[None]:
+    """Make libraries that are imported inside the block find no plugins of other distributions.
+
+    APScheduler searches every installed distribution three times, which takes 9 ms, for classes that are passed to it here.
+    """
+    from importlib import metadata
+
+    before = metadata.entry_points
+    metadata.entry_points = lambda **_: metadata.EntryPoints()  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        metadata.entry_points = before
 
 
 _TRUST_STORE = ("SSL_CERT_FILE", "SSL_CERT_DIR")

@@ -115,3 +115,16 @@ def test_the_daemon_loads_no_delivery_without_a_channel_and_no_page_that_nobody_
     absent = {*MIGRATIONS, *RARE, "apprise", "requests", "urllib3", "icalendar"}
     absent |= set() if page == "opened" else {*PAGE, *DELIVERY}
     assert loaded(process) & absent == set()
+
+
+def test_the_scheduler_is_imported_without_a_search_for_plugins() -> None:
+    code = """
+        from importlib import metadata
+        from monitor.domain.imports import without_plugins
+        found = metadata.entry_points
+        with without_plugins():
+            from apscheduler.schedulers.asyncio import AsyncIOScheduler
+        assert AsyncIOScheduler._trigger_plugins == {}
+        assert metadata.entry_points is found
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, env=environment())
