@@ -27,7 +27,7 @@ from monitor.engine.time_changes import TimeChanges
 from monitor.notify import DeliverySettings, Notifier
 from monitor.notify.reports import Reporter
 from monitor.providers import HttpSessions
-from monitor.store import Connection, Store, cluster_tables, open_store, sources
+from monitor.store import Connection, Store, cluster_tables, maintenance, open_store, sources
 from monitor.telemetry.metrics import Metrics
 from monitor.telemetry.progress import Progress
 from monitor.web.server import Hosting
@@ -87,7 +87,7 @@ class Daemon:
     async def start(self, config: Config) -> None:
         """Start every part. Raises if one cannot start; nothing is left running then."""
         work = build_work(config, sessions=self._sessions, clock=self._clock, spent=await self._spent(config))
-        await align(self._store, config, self._clock)
+        await align(self._store, config, self._clock, observations=False)
         self._notifier = build_notifier(
             config, store=self._store, clock=self._clock, progress=self._progress, links=self._links, metrics=self._metrics
         )
@@ -98,6 +98,8 @@ class Daemon:
         self._outage_task = asyncio.create_task(self._outage_alert.run(), name="database-outage")
         self._in_force = _InForce(config, work)
         self._start_scheduler(self._build_scheduler(config, work, self._notifier, self._outage_alert), config)
+        # Queued before what the first polls record, and done while they wait for their lists.
+        await self._store.write(lambda conn: maintenance.observations_not_ahead(conn, self._clock.now()))
         await self._hosting.follow(config, self._store, self._intake)
 
     async def swap(self, config: Config) -> None:
@@ -240,11 +242,16 @@ def build_notifier(
     )
 
 
-async def align(store: Store, config: Config, clock: Clock) -> None:
-    """Make the store follow the configuration."""
+async def align(store: Store, config: Config, clock: Clock, *, observations: bool = True) -> None:
+    """Make the store follow the configuration.
+
+    With `observations=False` the caller corrects those in the future, before anything is recorded.
+    """
 
     def write(conn: Connection) -> None:
         config_sync.sync(conn, config, clock.now())
+        if observations:
+            maintenance.observations_not_ahead(conn, clock.now())
         applied_config.save_reload(conn, clock.now(), problem=None)
 
     await store.write(write)

@@ -36,7 +36,8 @@ _SETTINGS = "settings:"
 def sync(conn: Connection, config: Config, now: datetime) -> None:
     """Apply the configuration to the store, in the caller's transaction.
 
-    Raise ConfigError if two sources read the same connections with the same API key, and neither is from before version 0.2.
+    maintenance.observations_not_ahead() must follow before anything is recorded. Raise ConfigError if two sources read the same
+    connections with the same API key, and neither is from before version 0.2.
     """
     _apply_renames(conn, config, now)
     reject_new_overlaps(config.sources, maintenance.early_sources(conn))
@@ -48,7 +49,7 @@ def sync(conn: Connection, config: Config, now: datetime) -> None:
     _report_page(conn, config, now)
     close_removed(conn, [source.name for source in config.sources], now)
     limit_due_times(conn, config.sources, now)
-    maintenance.not_ahead(conn, now)
+    maintenance.alerts_not_ahead(conn, now)
     label_sets.prune(conn)
     applied_config.save_applied(conn, config, now)
     end_empty_filters(conn, channels=config.channels, now=now)

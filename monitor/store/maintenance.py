@@ -58,13 +58,18 @@ def after_jump(conn: Connection, now: datetime, *, by: timedelta) -> None:
 
 
 def not_ahead(conn: Connection, now: datetime) -> None:
-    """Set timestamps in the future to now: a clock that was wrong earlier wrote them, and work would wait for them."""
+    """Set timestamps in the future to now: a clock that was wrong earlier wrote them."""
+    alerts_not_ahead(conn, now)
+    observations_not_ahead(conn, now)
+
+
+def alerts_not_ahead(conn: Connection, now: datetime) -> None:
+    """Set the times of alerts, deliveries and incidents in the future to now: work would wait for them."""
     waits = _d.next_attempt_at.is_not(None), _d.created_at > now
     conn.execute(update(deliveries).where(*waits, _d.state == DeliveryState.PENDING).values(next_attempt_at=now))
     conn.execute(update(deliveries).where(*waits).values(created_at=now))
     conn.execute(update(deliveries).where(_d.sent_at > now).values(sent_at=now))
     conn.execute(update(alerts).where(alerts.c.at > now).values(at=now))  # reminders count from here
-    _connections_not_ahead(conn, now)
     for column in (_i.opened_at, _i.said_at):
         conn.execute(update(incidents).where(_i.closed_at.is_(None), column > now).values({column.key: now, "look_at": now}))
 
@@ -82,8 +87,11 @@ _OBSERVED = (
 """Times at which something was observed, from which the rules count."""
 
 
-def _connections_not_ahead(conn: Connection, now: datetime) -> None:
-    """Set observations in the future to now: until that time they would prove a success, hide an error or delay a warning."""
+def observations_not_ahead(conn: Connection, now: datetime) -> None:
+    """Set observations in the future to now: until that time they would prove a success, hide an error or delay a warning.
+
+    It reads every connection.
+    """
     # SQLite would read every row from an index, which takes three times as long as reading the table.
     last = conn.execute(select(*(func.max(column) for column in _OBSERVED)).where(each_of(_c.retired_at).is_(None))).one()
     for column, latest in zip(_OBSERVED, last, strict=True):

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select, update
 
 from monitor.config import Config, load
 from monitor.daemon.oneshot import check_once
@@ -23,6 +24,7 @@ from monitor.engine.recording.polls import Poll, record_poll
 from monitor.providers import HttpLimits, HttpSessions
 from monitor.store import Store, alerts, connection_queries
 from monitor.store.lock import DaemonLock
+from monitor.store.schema import connections
 from monitor.telemetry.metrics import Metrics
 from monitor.telemetry.progress import Progress
 from monitor.web.server import Hosting
@@ -316,6 +318,18 @@ async def at_work(store: Store, folder: Path) -> AsyncIterator[Live]:
             yield live
         finally:
             await daemon.stop()
+
+
+async def test_a_start_corrects_what_was_observed_by_a_clock_that_was_ahead(store: Store, tmp_path: Path) -> None:
+    ahead = datetime.now(UTC) + timedelta(days=40)
+    async with at_work(store, tmp_path):
+        pass
+    with store.begin_write() as conn:
+        conn.execute(update(connections).values(token_dated_since=ahead, probe_at=ahead))
+    async with at_work(store, tmp_path):
+        with store.begin_read() as conn:
+            [row] = conn.execute(select(connections.c.token_dated_since, connections.c.probe_at)).all()
+        assert max(row) <= datetime.now(UTC)
 
 
 async def test_a_poll_that_is_under_way_at_a_reload_does_not_undo_the_new_settings(store: Store, tmp_path: Path) -> None:
