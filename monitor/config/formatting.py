@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
+
+from monitor.domain import utc_text
 
 LONGEST = timedelta(days=36525)
 """The longest accepted duration, 100 years: safe to add to any date of this century."""
@@ -49,11 +51,13 @@ def toml_key(key: str) -> str:
 
 
 def toml_value(value: Any) -> str:
-    """Return a text, number, boolean, list or table as TOML on one line. Raises TypeError for other types."""
+    """Return a text, number, boolean, instant, list or table as TOML on one line. Raises TypeError for other types."""
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, bool | int | float):
         return json.dumps(value)
+    if isinstance(value, datetime):
+        return utc_text(value)
     if isinstance(value, list | tuple):
         return f"[{', '.join(toml_value(item) for item in value)}]"
     if isinstance(value, Mapping):

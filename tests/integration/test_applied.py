@@ -89,6 +89,19 @@ def test_a_policy_of_one_platform_is_named_by_its_path(store: Store, now: dateti
     assert ("policy.platforms.tiktok.remind_every", "changed", None, '"2h"') in found
 
 
+def test_a_date_that_was_changed_is_shown_before_and_after(store: Store, now: datetime, tmp_path: Path) -> None:
+    dates = '\n[[sources]]\nname = "paper"\nprovider = "dates"\ndates = [{{ id = "apns", expires_at = {day}T00:00:00Z }}]\n'
+    assert ("sources.paper", "added", None, None) in changes(store, tmp_path, now, CONFIG + dates.replace("{day}", "2027-03-01"))
+    with store.begin_write() as conn:
+        applied_config.save_applied(conn, read(tmp_path, CONFIG + dates.replace("{day}", "2027-03-01")), now)
+    with store.begin_read() as conn:
+        before = applied_config.load_applied(conn)
+        assert before is not None
+        found = applied_config.differences(conn, before, read(tmp_path, CONFIG + dates.replace("{day}", "2027-04-01")))
+    assert [(each.path, each.kind) for each in found] == [("sources.paper.dates", "changed")]
+    assert ("2027-03-01T00:00:00Z" in str(found[0].old), "2027-04-01T00:00:00Z" in str(found[0].new)) == (True, True)
+
+
 def test_S01_no_secret_is_kept(store: Store, now: datetime, tmp_path: Path) -> None:
     changes(store, tmp_path, now, CONFIG)
     with store.begin_read() as conn:
