@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Integer, Row, Select, and_, case, cast, func, or_, select
 
 from monitor.domain import ConnectionState, ProbeStatus, ReportedStatus, Status, connection_id
 from monitor.domain.filters import EVERY, ConnectionFilter
@@ -238,10 +238,23 @@ class GroupCount(Record, frozen=True):
 
 def count_groups(conn: Connection, filters: ConnectionFilter = EVERY) -> list[GroupCount]:
     """Count live connections by source, platform and status, without empty groups; an index alone answers it."""
-    columns = _c.source, _c.platform, _c.status
-    query = select(*columns, func.count()).where(*live(), *conditions(conn, filters)).group_by(*columns)
-    rows = conn.execute(query).all()
+    rows = _counted(conn, filters, "source", "platform", "status")
     return [GroupCount(source, platform, _STATUSES[status], number) for source, platform, status, number in rows]
+
+
+_COUNTED = ("source", "status", "platform", "label_set")
+"""The columns of the index that counts connections, in its order."""
+
+
+def _counted(conn: Connection, filters: ConnectionFilter, *names: str) -> Sequence[Row[Any]]:
+    """Return the numbers of matching live connections by these columns, which are among _COUNTED, without empty groups."""
+    # First by the columns of the index in its order: to sort every connection into groups takes up to four times as long.
+    last = max(map(_COUNTED.index, names))
+    columns = [_c[name] for name in _COUNTED[: last + 1]]
+    groups = select(*columns, func.count().label("number")).where(*live(), *conditions(conn, filters)).group_by(*columns)
+    inner = groups.subquery()
+    wanted = [inner.c[name] for name in names]
+    return conn.execute(select(*wanted, cast(func.sum(inner.c.number), Integer)).group_by(*wanted)).all()
 
 
 class LabelSetCount(NamedTuple):
@@ -255,15 +268,13 @@ class LabelSetCount(NamedTuple):
 
 def count_by_label_set(conn: Connection, filters: ConnectionFilter = EVERY) -> list[LabelSetCount]:
     """Count live connections by source, labels and status, without empty groups; an index alone answers it."""
-    columns = _c.source, _c.label_set, _c.status
-    query = select(*columns, func.count()).where(*live(), *conditions(conn, filters)).group_by(*columns)
-    return [LabelSetCount(source, key, _STATUSES[status], number) for source, key, status, number in conn.execute(query).all()]
+    rows = _counted(conn, filters, "source", "label_set", "status")
+    return [LabelSetCount(source, key, _STATUSES[status], number) for source, key, status, number in rows]
 
 
 def count_by_status(conn: Connection, filters: ConnectionFilter = EVERY) -> dict[Status, int]:
     """Count live connections by stored status; every status is a key."""
-    query = select(_c.status, func.count()).where(*live(), *conditions(conn, filters)).group_by(_c.status)
-    return dict.fromkeys(Status, 0) | {Status(status): number for status, number in conn.execute(query)}
+    return dict.fromkeys(Status, 0) | {_STATUSES[status]: number for status, number in _counted(conn, filters, "status")}
 
 
 _NO_YEAR = 9999
