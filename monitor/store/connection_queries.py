@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Integer, Row, Select, and_, case, cast, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Integer, Select, and_, case, cast, func, or_, select
 
 from monitor.domain import ConnectionState, ProbeStatus, ReportedStatus, Status, connection_id
 from monitor.domain.filters import EVERY, ConnectionFilter
@@ -246,7 +246,7 @@ _COUNTED = ("source", "status", "platform", "label_set")
 """The columns of the index that counts connections, in its order."""
 
 
-def _counted(conn: Connection, filters: ConnectionFilter, *names: str) -> Sequence[Row[Any]]:
+def _counted(conn: Connection, filters: ConnectionFilter, *names: str) -> Sequence[Any]:
     """Return the numbers of matching live connections by these columns, which are among _COUNTED, without empty groups."""
     # First by the columns of the index in its order: to sort every connection into groups takes up to four times as long.
     last = max(map(_COUNTED.index, names))

@@ -148,9 +148,9 @@ Index("ix_connections_known", *(connections.c[name] for name in _known), **_live
 by_expiry, by_name = expiry_key(connections), name_key(connections)
 INCLUDED = {
     "ix_connections_by_expiry": ("token_expires_at", "expires_at", "expires_before"),
-    "ix_connections_by_name": ("display_name", "username", "external_id"),
+    "ix_connections_by_name": ("display_name", "username", "external_id", "scope", "provider"),
 }
-"""The columns of expressions, by index: PostgreSQL reads only the index if it also has them."""
+"""Columns of expressions and of searches for a text, by index: PostgreSQL reads only the index if it also has them."""
 _filtered = tuple(connections.c[name] for name in ("source", "platform", "label_set", "retired_at"))
 Index("ix_connections_by_expiry", by_expiry, connections.c.id, *_filtered, **_live)
 Index("ix_connections_by_since", connections.c.since.desc(), connections.c.id, *_filtered, **_live)

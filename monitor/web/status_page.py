@@ -49,6 +49,7 @@ ORDERS = {
 _CACHED_PER_COST = 100
 _CACHED_SELECTIONS = 20
 _FEW = 20_000
+_FEW_NAMED = 1_000
 _MOST_ACKS = 500
 _MOST_SILENCED = 2_000
 
@@ -126,7 +127,8 @@ def build(conn: Connection, config: Config, now: datetime, request: Request, cac
     platforms = sorted({each.platform for each in everything})
     query = read_query(conn, request, config, sources=names, platforms=platforms).for_stale_data(reader.stale_limits())
     # A filter by status selects rows of the table; all other filters select what the whole page is about.
-    selection = connection_conditions.resolve_text(conn, replace(query.filters, statuses=None, read_before=None))
+    named = replace(query.filters, statuses=None, read_before=None)
+    selection = connection_conditions.resolve_text(conn, named)
     query = dataclasses.replace(query, filters=replace(query.filters, text=selection.text, keys=selection.keys))
     counted = connection_queries.count_groups(conn, selection) if query.selects else everything
     number = sum(each.number for each in counted)
@@ -135,7 +137,8 @@ def build(conn: Connection, config: Config, now: datetime, request: Request, cac
     query, rows, total = _listed(conn, query, counted, stale)
     channels = [] if visible.bound_to else channel_views(conn, config)
     labels = labels_in_use(conn, config, visible)
-    cards, hidden = work_list.cards(conn, config, reader, selection)
+    # To search a text again in the names of the few that need attention is faster than to compare them with many that have it.
+    cards, hidden = work_list.cards(conn, config, reader, selection if number < _FEW_NAMED else named)
     return {
         **_answer(conn, config, reader, selection, views=views, counted=counted, stale=stale, selected=query.selects),
         "cards": cards,

@@ -13,8 +13,9 @@ from sqlalchemy import select
 from monitor.config import Config, load
 from monitor.domain import Ack, LastNotified, Refresh, Status
 from monitor.domain.filters import ConnectionFilter
-from monitor.store import Store, connection_queries, incidents
+from monitor.store import Store, connection_conditions, connection_queries, incidents
 from monitor.store import schema as tables
+from monitor.store.connection_queries import ConnectionRow
 from monitor.views.connections import Reader, Suppressions, count_acked
 from monitor.views.forecast import Needed, first_needs, forecast_reader, needs
 from tests.support.command_line import add_source
@@ -102,6 +103,57 @@ def test_acknowledgements_in_force_are_those_of_every_connection(filled: Store, 
             assert count_acked(conn, reader, chosen, most=most) == expected, (later, chosen, most)
             assert expected or most == 3 or chosen != ConnectionFilter()
     assert len(keys) > 30
+
+
+TEXTS = (
+    "a",
+    "PERSON",
+    "nordlicht",
+    "agency",
+    "SOUTH",
+    "agency/",
+    "/li",
+    "south/l",
+    "%",
+    "_",
+    "/",
+    "//",
+    "\\",
+    "é",
+    "-",
+    "casa",
+    "/casa/",
+    "n",
+    "x",
+)
+
+
+def test_a_text_is_found_in_ids_and_names(filled: Store) -> None:
+    add_source(
+        filled, "scoped", [make_state(external_id=f"n{each}", scope="Casa_%") for each in range(3)], now=NOW, provider="publora"
+    )
+    add_source(filled, "plain", [make_state(external_id="q", scope="zebra")], now=NOW)  # its ids are without the scope
+    with filled.begin_read() as conn:
+        rows = list(connection_queries.list_connections(conn))
+        assert any("/Casa_%/" in row.public_id for row in rows)
+        for text in TEXTS:
+            filters = ConnectionFilter(text=text)
+            found = {row.public_id for row in connection_queries.list_connections(conn, filters)}
+            assert found == {row.public_id for row in rows if has_text(row, text)}, text
+            resolved = connection_conditions.resolve_text(conn, filters)
+            assert resolved.text is None
+            assert {row.public_id for row in connection_queries.list_connections(conn, resolved)} == found, text
+
+
+def has_text(row: ConnectionRow, text: str) -> bool:
+    """Compare as both databases do in the locale C: without the case of ASCII letters."""
+    snapshot = row.state.snapshot
+    names = row.public_id, snapshot.display_name or "", snapshot.username or ""
+    return any(ascii_lower(text) in ascii_lower(name) for name in names)
+
+
+def ascii_lower(text: str) -> str:
+    return "".join(each.lower() if each.isascii() else each for each in text)
 
 
 def acknowledge_many(store: Store) -> None:
