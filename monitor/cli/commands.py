@@ -71,6 +71,7 @@ def begin(
             "--config",
             "-c",
             metavar="PATH",
+            readable=False,  # the reader of the file states why it cannot be read
             help="The configuration file. Default: $TOKEN_MONITOR_CONFIG, ./config.toml or /etc/token-monitor/config.toml.",
         ),
     ] = None,

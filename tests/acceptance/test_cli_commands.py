@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +18,7 @@ from monitor.store import connection_queries, former_ids, open_store
 from monitor.store.former_ids import ReplacedId
 from monitor.store.lock import DaemonLock
 from tests.support import canary
-from tests.support.command_line import CONFIG, OPS_URL, make_world, real_now, token_monitor, write_config
+from tests.support.command_line import CONFIG, OPS_URL, ROOT, environment, make_world, real_now, token_monitor, write_config
 from tests.support.receivers import WebhookReceiver
 
 COMMANDS = (
@@ -283,3 +286,18 @@ def test_config_check_finds_a_channel_that_apprise_cannot_use(tmp_path: Path) ->
     assert done.status == 2
     assert "channels[1] (night).url: Apprise cannot use the URL of the channel night (slak://...)" in done.err
     assert "is valid" not in done.out
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("setpriv"), reason="not root: a file that cannot be read is NOT tested with --config"
+)
+@pytest.mark.parametrize("named", ["--config", "TOKEN_MONITOR_CONFIG"])
+def test_a_configuration_that_cannot_be_read_is_reported_alike_however_it_is_named(tmp_path: Path, named: str) -> None:
+    path = write_config(tmp_path)
+    os.chown(path, 23_456, 23_456)
+    without_roots_access = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+    command = [*without_roots_access, sys.executable, "-m", "monitor", "config", "check"]
+    option, env = ([named, str(path)], {}) if named == "--config" else ([], {named: str(path)})
+    done = subprocess.run([*command, *option], env=environment(env), cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"token-monitor: {path} cannot be read: Permission denied.\n"
