@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from monitor.config import urls
@@ -311,10 +312,11 @@ class _Compiler(Record):
         loc: Loc = ("row", "expires")
         at = self._required((*loc, "at"), raw.get("at"), "name the field of the date.")
         form = raw.get("as") or "auto"
-        if form not in ("auto", "date", "seconds_left", "days_left") and "%" not in form:
+        if form not in ("auto", "date", "seconds_left", "days_left") and not _reads_dates(form):
             self._fail(
                 (*loc, "as"),
-                f"is {describe(form)}, but must be auto, date, seconds_left, days_left or a format such as %d.%m.%Y.",
+                f"is {describe(form)}, but must be auto, date, seconds_left, days_left or a format of Python's strptime with a "
+                "year, such as %d.%m.%Y.",
             )
         trusted = raw.get("trusted")
         if isinstance(trusted, str):
@@ -384,6 +386,15 @@ class _Compiler(Record):
             timestamp=signature.get("timestamp") or "",
             on=() if None in on else tuple(each for each in on if each is not None),
         )
+
+
+def _reads_dates(form: str) -> bool:
+    """Return True if strptime can read dates with this format, including their year."""
+    written = datetime(2027, 1, 1, tzinfo=UTC)
+    try:
+        return datetime.strptime(written.strftime(form), form).date() == written.date()  # noqa: DTZ007 - only the date counts
+    except ValueError:
+        return False
 
 
 def _texts(value: Any, loc: Loc) -> list[tuple[Loc, str]]:

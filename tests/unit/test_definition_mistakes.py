@@ -47,6 +47,18 @@ def test_the_definition_without_a_mistake_loads(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "form", ["%d.%m.%Y", "%Y-%m", "%y%m%d", "%Y-%m-%dT%H:%M:%S.%f%z", "%a, %d %b %Y %I:%M %p %Z", "%G-W%V-%u"]
+)
+def test_a_format_that_reads_dates_loads(tmp_path: Path, form: str) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(RIGHT.replace('id = "id"', f'id = "id"\nexpires = {{ at = "x", as = "{form}" }}'), "utf-8")
+    definition = load(path, {"HOME": str(tmp_path)}).config.sources[0].definition
+    assert definition is not None
+    assert definition.row.expires is not None
+    assert definition.row.expires.form == form
+
+
+@pytest.mark.parametrize(
     ("right", "wrong", "expected"),
     [
         ('provider = "custom"', 'provider = "costum"', 'provider is "costum", which is not a provider; did you mean custom?'),
@@ -82,6 +94,12 @@ def test_the_definition_without_a_mistake_loads(tmp_path: Path) -> None:
             'id = "id"\nexpires = { at = "x", as = "epoch" }',
             'row.expires.as is "epoch", but must be auto, date, seconds_left',
         ),
+        (
+            'id = "id"',
+            'id = "id"\nexpires = { at = "x", as = "%Q" }',
+            'row.expires.as is "%Q", but must be auto, date, seconds_left, days_left or a format of ',
+        ),
+        ('id = "id"', 'id = "id"\nexpires = { at = "x", as = "%m/%d" }', 'row.expires.as is "%m/%d", but must be auto, date, '),
         ('id = "id"', 'id = "id"\nexpires = { as = "date" }', "row.expires.at is missing: name the field of the date."),
         ("[sources.list]", '[sources.auth]\nkind = "basic"\n[sources.list]', "auth.user is missing: basic needs it."),
         ("[sources.list]", '[[sources.tokens]]\nid = "a"\n[sources.list]', "tokens[0].secret is missing"),
