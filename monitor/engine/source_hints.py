@@ -19,6 +19,7 @@ _SOON = timedelta(days=2)
 _LEAST_SHORT = 3
 _SHORT_SHARE = 0.2
 _MOST_PLATFORMS = 10
+_NO_PLATFORM = "unknown"  # of rows that state none
 
 
 def hints(source: SourceConfig, report: PollReport, *, now: datetime) -> list[str]:
@@ -57,6 +58,8 @@ def _date_hints(rows: Sequence[Snapshot], *, now: datetime, may_lack_dates: bool
 
 def _platform_hints(rows: Sequence[Snapshot]) -> Iterator[str]:
     unknown = Counter(row.platform for row in rows if row.platform not in PLATFORM_NAMES)
+    if without := unknown.pop(_NO_PLATFORM, 0):
+        yield f"{without} of {len(rows)} rows have no platform: set row.platform to its field, or platform for all rows."
     if not unknown:
         return
     named = ", ".join(f"{clean(name)} ({count})" for name, count in unknown.most_common(_MOST_PLATFORMS))

@@ -325,3 +325,9 @@ def test_unknown_platforms_and_rows_without_a_rule_are_named(tmp_path: Path, ser
     assert "3 of 3 rows match no [[sources.status]] rule" in out
     assert "Platforms that the monitor does not know: instagram_biz (3)." in out
     assert 'platforms = { instagram_biz = "instagram" }' in out
+
+
+def test_rows_without_a_platform_are_counted_and_not_taken_for_a_name(tmp_path: Path, service: JsonService) -> None:
+    out = live(tmp_path, service, [{"id": str(n), "state": "active", "ends": "2027-09-01"} for n in range(3)])
+    assert "3 of 3 rows have no platform: set row.platform to its field, or platform for all rows." in out
+    assert "does not know" not in out
