@@ -120,7 +120,10 @@ def _show_acknowledged(
 
 
 SilenceId = Annotated[str, typer.Argument(metavar="ID", help="The silence's id from `silence list`.")]
-_NO_MATCHER = "Give --source, --platform, --connection or --label. `--connection '*'` silences every connection."
+_NO_MATCHER = (
+    "Give at least one CONNECTION, --source, --platform, --status, --connection or --label. `--connection '*'` silences every "
+    "connection."
+)
 MOST_NAMED = 1000
 """Connections that one silence may name."""
 

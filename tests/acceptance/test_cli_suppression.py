@@ -157,7 +157,7 @@ def test_a_silence_of_a_platform_without_connections_is_kept_with_a_warning(smal
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--for", "2h"], "Give --source, --platform, --connection or --label."),
+        (["--for", "2h"], "Give at least one CONNECTION, --source, --platform, --status, --connection or --label."),
         (["--source", "agncy"], "Unknown source agncy"),
         (["--label", "client=nobody"], "No connection has the label client=nobody; "),
         (["--source", "agency", "--for", "long"], "--for is not a valid duration: long."),
