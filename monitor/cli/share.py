@@ -35,7 +35,7 @@ def add(
     label: Labels = None,
     days: Annotated[int, typer.Option("--days", min=1, max=LONGEST_DAYS, help="Days until the page expires.")] = 90,
 ) -> None:
-    """Share a read-only page of the connections with these labels, and print its address, which is shown only once."""
+    """Share the connections with these labels on a read-only page. Prints its address, which is shown only once."""
     config = session.local(ctx)
     public_url = config.web.public_url
     if public_url is None:
@@ -67,7 +67,7 @@ def _labels(config: Config, given: list[str] | None) -> dict[str, str]:
 
 
 def list_all(ctx: typer.Context, *, as_json: AsJson = False) -> None:
-    """List the shared pages, also those that have expired or were revoked."""
+    """List all shared pages, including expired and revoked ones."""
     config = session.local(ctx)
     now = session.now()
     with session.reading(config) as conn:

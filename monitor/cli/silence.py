@@ -371,7 +371,7 @@ def remove(ctx: typer.Context, id: SilenceId) -> None:  # noqa: A002 - the argum
     number = int(id) if id.isascii() and id.isdigit() and len(id) < 10 else 0
     with session.opened(config) as store, store.begin_write() as conn:
         if not number:
-            raise MonitorError(f"There is no silence {clean(id)}. `token-monitor silence list` lists them.")
+            raise MonitorError(f"There is no silence {clean(id)}. `token-monitor silence list` lists all silences.")
         acknowledgements.remove_silence(conn, number, now=now, author=author())
     echo(f"Silence {number} is removed. An alert reports what changed in the meantime.")
 

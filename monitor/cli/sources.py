@@ -52,7 +52,7 @@ def sources(
 def channel_problem(channel: ChannelView, times: Times) -> str:
     """Return why a channel cannot deliver, since when, and its last success."""
     state = "broken" if channel.broken else "failing"
-    last = f"last success {times.near(channel.last_success_at)}"
+    last = f"last success {times.near(channel.last_success_at)}" if channel.last_success_at else "no success yet"
     return f"{state} since {times.both(channel.failing_since)}, {last}: {clean(channel.problem, limit=300)}"
 
 

@@ -248,7 +248,7 @@ _register_defined(
     "dates",
     "the list of dates",
     adapter="monitor.providers.declarative.dates:Dates",
-    advice="Renew it, and write the new date into {p}.",
+    advice="Renew it, change its date in {p} in the configuration, and reload the monitor.",
 )
 _register_defined(
     "push",

@@ -108,7 +108,7 @@ def remove_silence(conn: Connection, number: int, *, now: datetime, author: str)
     known = silences.find_silence(conn, number)
     if not silences.remove(conn, number, now, author=author):
         raise MonitorError(
-            f"There is no silence {number}: `token-monitor silence list` shows them."
+            f"There is no silence {number}. `token-monitor silence list` lists all silences."
             if known is None
             else f"Silence {number} was removed already."
         )

@@ -300,7 +300,7 @@ def test_sources_names_channels_that_cannot_deliver(small: Store, tmp_path: Path
     assert done.out.splitlines()[0] == "1 of 2 channels cannot deliver. 2 sources can be read."
     assert "Nothing to do" not in done.out
     assert "Channels that cannot deliver:\n! ops: broken since " in done.out
-    assert "last success never: The service answered 410." in done.out
+    assert "no success yet: The service answered 410." in done.out
     channels = token_monitor("sources", "--json", folder=tmp_path).json["channels"]
     assert [(row["name"], row["broken"]) for row in channels] == [("ops", True), ("night", False)]
 

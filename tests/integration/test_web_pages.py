@@ -442,7 +442,7 @@ async def test_the_timeline_groups_expiries_into_reconnect_batches(site: Served,
     states.append(make_state(external_id="untrusted", platform="facebook", expires_at=NOW + timedelta(days=5)))
     add_source(store, "agency", states, now=NOW)
     page = await read(site, "/")
-    assert "5 tokens expire, in 3 reconnect batches of at most three days each. The largest has 3" in page.words
+    assert "5 tokens expire, in 3 reconnect batches (at most three days each). The largest contains 3 tokens" in page.words
 
 
 # --- a connection
