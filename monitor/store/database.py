@@ -25,7 +25,9 @@ T = TypeVar("T")
 
 READERS = 4
 
-_LOCK_AND_LIMIT = "SELECT pg_advisory_xact_lock(%s), set_config('idle_in_transaction_session_timeout', %s, true)"
+_BEGIN_READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_BEGIN_WRITE = f"BEGIN; SELECT pg_advisory_xact_lock({WRITERS_LOCK})"
+"""In one round trip. The isolation is READ COMMITTED: what follows sees what the previous holder of the lock wrote."""
 
 
 class Store:
@@ -44,7 +46,7 @@ class Store:
             self._readers = engines.sqlite_engine(self.path, busy_timeout=busy_timeout, readers=READERS)
         else:
             self._writer = engines.postgres_engine(self.target, pool_timeout=busy_timeout)
-            self._readers = self._writer.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            self._readers = self._writer
         self.checks_schema = False
         """True if another daemon may migrate the database meanwhile: nothing is written to another version's schema then."""
         self.write_idle_limit: timedelta | None = None
@@ -81,36 +83,32 @@ class Store:
         error in the commit it is unknown if the change was made: read it back. Writers wait for each other, on PostgreSQL
         as on SQLite, so that each reads what the previous one wrote.
         """
-        with self._connected(self._writer) as conn, conn.begin():
-            if self.path is None:
-                self._lock_writers(conn)
+        begin = _BEGIN_WRITE
+        if self.write_idle_limit is not None:
+            begin += f"; SET LOCAL idle_in_transaction_session_timeout = {milliseconds(self.write_idle_limit)}"
+        with self._transaction(self._writer, begin) as conn:
             if self.checks_schema:
                 self.check_revision(conn.exec_driver_sql("SELECT version_num FROM alembic_version").scalar())
             yield conn
 
-    def _lock_writers(self, conn: Connection) -> None:
-        if self.write_idle_limit is None:
-            conn.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (WRITERS_LOCK,))
-        else:
-            limit = str(milliseconds(self.write_idle_limit))
-            conn.exec_driver_sql(_LOCK_AND_LIMIT, (WRITERS_LOCK, limit))
-
     @contextmanager
     def begin_read(self) -> Iterator[Connection]:
         """Return a read-only connection that sees one consistent state. Raise as begin_write() does."""
-        with self._connected(self._readers) as conn, conn.begin():
+        with self._transaction(self._readers, _BEGIN_READ) as conn:
             yield conn
 
     @contextmanager
-    def _connected(self, engine: Engine) -> Iterator[Connection]:
+    def _transaction(self, engine: Engine, begin: str) -> Iterator[Connection]:
+        """Return a connection in a transaction, on PostgreSQL begun by this statement."""
         self._require_same_file()
         # An OSError of the caller's own code inside the block is not an error of the database.
         with self._translate_errors(system=True):
-            opened = engine.connect()
+            opened = engine.connect() if self.path is not None else engines.begin(engine, begin)
         with self._translate_errors(), opened as conn:
             self._remember_file()
             try:
-                yield conn
+                with conn.get_transaction() or conn.begin():
+                    yield conn
             except DBAPIError as error:
                 if db_errors.is_poisoned(error):
                     conn.invalidate(error)

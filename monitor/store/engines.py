@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, Pool, create_engine, event
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool, QueuePool
 
 from monitor.config.database_urls import parse
@@ -70,13 +71,16 @@ def sqlite_engine(path: Path, *, busy_timeout: timedelta, readers: int | None = 
 
 
 def postgres_engine(server: Server, *, pool: type[Pool] = QueuePool, pool_timeout: timedelta = timedelta(seconds=30)) -> Engine:
-    """Return an engine for a PostgreSQL server: every wait has a limit, and a lost connection is replaced automatically."""
+    """Return an engine for a PostgreSQL server, with a limit for every wait.
+
+    Without a pool, a transaction begins with its first statement; the connections of a pool are in autocommit mode, and a
+    transaction begins by begin().
+    """
     sized = {} if pool is NullPool else {"pool_size": 4, "max_overflow": 4, "pool_timeout": pool_timeout.total_seconds()}
     try:
         engine = create_engine(
             "postgresql+psycopg://",
             poolclass=pool,
-            pool_pre_ping=True,
             hide_parameters=True,
             use_native_hstore=False,  # which each process would ask the server for
             **sized,
@@ -87,7 +91,31 @@ def postgres_engine(server: Server, *, pool: type[Pool] = QueuePool, pool_timeou
     @event.listens_for(engine, "do_connect")
     def connect(_dialect: Any, _record: Any, _positional: Any, given: dict[str, Any]) -> Any:
         conn = server.connect(context=given.get("context"))
-        conn.autocommit = False
+        conn.autocommit = pool is not NullPool
         return conn
 
     return engine
+
+
+def begin(engine: Engine, statement: str) -> Connection:
+    """Return a connection of a PostgreSQL engine's pool on which `statement` has begun a transaction.
+
+    It is sent a second time, on a new connection, if the first one was lost while it was idle: nothing was changed by then.
+    """
+    try:
+        return _begin(engine, statement)
+    except DBAPIError as error:
+        if not error.connection_invalidated:
+            raise
+    return _begin(engine, statement)
+
+
+def _begin(engine: Engine, statement: str) -> Connection:
+    conn = engine.connect()
+    try:
+        conn.begin()
+        conn.exec_driver_sql(statement, execution_options={"no_parameters": True})
+    except BaseException:
+        conn.close()
+        raise
+    return conn
