@@ -29,7 +29,7 @@ from monitor.engine.recording import Recorded
 from monitor.engine.time_changes import TimeChanges
 from monitor.notify import Notifier
 from monitor.notify.reports import Reporter
-from monitor.store import Connection, Store, connections, incidents, maintenance, meta, outbox, probes, rechecks, sources
+from monitor.store import Connection, Store, due_work, maintenance, meta, outbox, probes, sources
 from monitor.telemetry.progress import POLL, SCHEDULER, Progress
 
 log = structlog.get_logger(__name__)
@@ -253,11 +253,11 @@ class Scheduler:
 
     def _due(self, conn: Connection, *, replan: bool) -> DueWork:
         now = self._clock.now()
-        instants = (connections.next_change_due(conn), incidents.next_review_due(conn))
+        planned = due_work.read(conn, now)
         return DueWork(
-            polls=sources.due_sources(conn, now),
-            rechecks=rechecks.pending_sources(conn, now),
-            time=any(instant is not None and instant <= now for instant in instants),
+            polls=planned.polls,
+            rechecks=planned.rechecks,
+            time=any(instant is not None and instant <= now for instant in (planned.next_change, planned.next_review)),
             probes=probes.next_probes(conn) if replan else None,
             channels=outbox.channels_due(conn, now) if self._runner.is_shared else [],
         )

@@ -184,18 +184,14 @@ def due_changes(conn: Connection, now: datetime, *, limit: int) -> list[tuple[in
     return [(row.id, row.source, decode_state(row)) for row in rows]
 
 
-_NEXT_CHANGE = (
+NEXT_CHANGE = (
     select(_c.next_change_at)
     .join(sources, sources.c.name == _c.source)
     .where(_c.next_change_at.is_not(None), _c.retired_at.is_(None), sources.c.removed_at.is_(None))
     .order_by(_c.next_change_at)
     .limit(1)
 )
-
-
-def next_change_due(conn: Connection) -> datetime | None:
-    """Return when time next changes a connection; None if it changes none."""
-    return conn.scalars(_NEXT_CHANGE).first()  # built once: it runs at every tick
+"""When time next changes a connection."""
 
 
 def retire(conn: Connection, connection_id: int, now: datetime) -> bool:

@@ -231,17 +231,13 @@ def due_for_review(conn: Connection, now: datetime, *, limit: int) -> list[Incid
     return [_row(row) for row in conn.execute(query.order_by(incidents.c.look_at, incidents.c.id).limit(limit))]
 
 
-_NEXT_REVIEW = (
+NEXT_REVIEW = (
     select(incidents.c.look_at)
     .where(incidents.c.look_at.is_not(None), incidents.c.closed_at.is_(None))
     .order_by(incidents.c.look_at)
     .limit(1)
 )
-
-
-def next_review_due(conn: Connection) -> datetime | None:
-    """Return when the next review of an incident is due; None if none is planned."""
-    return conn.scalars(_NEXT_REVIEW).first()  # runs at every tick, so the statement is built once
+"""When the next review of an incident is due."""
 
 
 def acknowledge(conn: Connection, incident_id: str, ack: Ack) -> None:

@@ -123,17 +123,18 @@ def count_recent(conn: Connection, source: str, *, since: datetime) -> int:
 
 
 # Built once: it runs at every tick.
-_PENDING = (
+PENDING = (
     select(_c.source)
     .select_from(rechecks.join(connections, _c.id == _r.connection_id))
     .where(_r.finished_at.is_(None), _r.requested_at > bindparam("since"))
     .distinct()
 )
+"""The sources that have pending rechecks, requested after `since`."""
 
 
 def pending_sources(conn: Connection, now: datetime) -> list[str]:
     """Return the sources that have pending rechecks."""
-    return list(conn.scalars(_PENDING, {"since": now - EXPIRES_AFTER}))
+    return list(conn.scalars(PENDING, {"since": now - EXPIRES_AFTER}))
 
 
 def pending_of(conn: Connection, source: str, now: datetime, *, limit: int) -> list[Recheck]:

@@ -337,16 +337,8 @@ def save_sources(conn: Connection, rows: Sequence[SourceRow]) -> None:
     conn.execute(_SAVE, [{"key": values.pop("name"), **values} for values in map(asdict, rows)])
 
 
-_DUE = (
-    select(sources.c.name)
-    .where(sources.c.removed_at.is_(None), sources.c.next_poll_at <= bindparam("now"))
-    .order_by(sources.c.next_poll_at, sources.c.name)
-)
-
-
-def due_sources(conn: Connection, now: datetime) -> list[str]:
-    """Return the names of the sources whose next poll is due, the longest overdue first."""
-    return list(conn.scalars(_DUE, {"now": now}))  # built once: it runs at every tick
+DUE = select(sources.c.name).where(sources.c.removed_at.is_(None), sources.c.next_poll_at <= bindparam("now"))
+"""The sources whose next poll is due."""
 
 
 def due_among(conn: Connection, names: Collection[str], now: datetime) -> set[str]:

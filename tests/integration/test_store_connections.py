@@ -26,7 +26,7 @@ from monitor.domain import (
 from monitor.domain.filters import ConnectionFilter
 from monitor.domain.records import replace
 from monitor.domain.rules import schedule
-from monitor.store import Store, connection_codec, connection_queries, connections, list_state, probes, sources
+from monitor.store import Store, connection_codec, connection_queries, connections, due_work, list_state, probes, sources
 from monitor.store.connections import KEEP, ChangedConnection, NewConnection
 from monitor.store.sources import sync_sources
 from tests.support.factories import NOW, make_state
@@ -245,7 +245,7 @@ def test_retired_connection_is_in_nothing_but_its_history(store: Store) -> None:
         assert list(connection_queries.list_connections(conn)) == []
         assert connection_queries.count_by_status(conn)[Status.VALID] == 0
         assert connections.due_changes(conn, NOW, limit=10) == []
-        assert connections.next_change_due(conn) is None
+        assert due_work.read(conn, NOW).next_change is None
         assert probes.individually_due(conn, "agency", NOW, 10) == []
         (row,) = connection_queries.find_connections(conn, "linkedin-123")
         assert (row.id, row.retired_at) == (key, NOW)
@@ -277,7 +277,7 @@ def test_due_changes_come_earliest_first_up_to_the_limit(store: Store) -> None:
     states = [make_state(external_id=f"x-{hours}", next_change_at=NOW + timedelta(hours=hours)) for hours in (3, 1, 2)]
     add(store, *states, make_state(external_id="never"))
     with store.begin_read() as conn:
-        assert connections.next_change_due(conn) == NOW + timedelta(hours=1)
+        assert due_work.read(conn, NOW).next_change == NOW + timedelta(hours=1)
         assert connections.due_changes(conn, NOW, limit=10) == []
         due = connections.due_changes(conn, NOW + timedelta(hours=3), limit=2)
     assert [(source, state.snapshot.external_id) for _, source, state in due] == [("agency", "x-1"), ("agency", "x-2")]
@@ -289,7 +289,7 @@ def test_source_that_was_removed_has_nothing_due_and_nothing_listed(store: Store
         probes.ensure_cohorts(conn, "agency", {1: NOW})
         sync_sources(conn, [("studio", "postbreeze", "b.test")], NOW)
         assert connections.due_changes(conn, NOW, limit=10) == []
-        assert connections.next_change_due(conn) is None
+        assert due_work.read(conn, NOW).next_change is None
         assert probes.due_cohorts(conn, "agency", NOW) == []
         assert probes.individually_due(conn, "agency", NOW, 10) == []
         assert probes.next_probes(conn) == {}

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +19,7 @@ import pytest
 from monitor.domain.errors import StoreError, StoreUnavailable
 from monitor.store import Store, meta, migrate, open_store
 from monitor.store import postgres as server_module
+from tests.acceptance.daemon import eventually
 from tests.support import postgres
 
 
@@ -149,6 +151,57 @@ def test_P20_exhausted_pool_is_unavailable(url: str) -> None:
             held.enter_context(store.begin_read())
         with pytest.raises(StoreUnavailable, match="all connections to it are in use"), store.begin_read():
             pass
+
+
+def test_P21_idle_connections_that_were_killed_cost_neither_a_read_nor_a_write(opened: Store, url: str) -> None:
+    with opened.begin_write() as conn:
+        meta.set(conn, "count", "0")
+    for expected in ("1", "2"):
+        terminate_all(url)
+        with opened.begin_write() as conn:
+            meta.set(conn, "count", str(int(meta.get(conn, "count") or "") + 1))
+        terminate_all(url)
+        with opened.begin_read() as conn:
+            assert meta.get(conn, "count") == expected
+
+
+def test_P21_a_writer_killed_while_it_waits_for_its_turn_writes_once(opened: Store, url: str) -> None:
+    def add_one() -> None:
+        with opened.begin_write() as conn:
+            meta.set(conn, "count", str(int(meta.get(conn, "count") or "0") + 1))
+
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(url) as first:
+        first.execute("SELECT pg_advisory_xact_lock(%s)", (server_module.WRITERS_LOCK,))
+        waiting = pool.submit(add_one)
+        (killed,) = eventually(lambda: waiting_for_a_lock(url))
+        with psycopg.connect(url, autocommit=True) as admin:
+            admin.execute("SELECT pg_terminate_backend(%s)", (killed,))
+        eventually(lambda: [pid for pid in waiting_for_a_lock(url) if pid != killed])
+        first.rollback()
+        waiting.result(timeout=20)
+    with opened.begin_read() as conn:
+        assert meta.get(conn, "count") == "1"
+
+
+def waiting_for_a_lock(url: str) -> list[int]:
+    with psycopg.connect(url, autocommit=True) as admin:
+        return [pid for (pid,) in admin.execute("SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")]
+
+
+def test_a_transaction_begins_in_one_round_trip(opened: Store, tmp_path: Path) -> None:
+    """Counted by libpq: one message begins the transaction, locks and sets the limit, one commits."""
+    opened.write_idle_limit = timedelta(seconds=15)
+    for begin in (opened.begin_write, opened.begin_read):
+        with begin() as conn:
+            raw: psycopg.Connection = conn.connection.driver_connection  # type: ignore[assignment]
+        with (tmp_path / "trace").open("w+b") as trace:
+            raw.pgconn.trace(trace.fileno())
+            with begin() as conn:
+                assert conn.connection.driver_connection is raw
+            raw.pgconn.untrace()
+            trace.seek(0)
+            sent = [line.split(b"\t")[3] for line in trace.read().splitlines() if line.split(b"\t")[1] == b"F"]
+        assert len(sent) == 2, sent
 
 
 def test_P21_connection_killed_in_a_transaction_is_rolled_back(opened: Store, url: str) -> None:

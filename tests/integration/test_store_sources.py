@@ -7,7 +7,7 @@ from datetime import timedelta
 from monitor.domain import PollOutcome, ProbeFinding, ProbeState, SourceStatus
 from monitor.domain.records import replace
 from monitor.domain.rules import schedule
-from monitor.store import Store, connections, meta, probes, sources
+from monitor.store import Store, connections, due_work, meta, probes, sources
 from monitor.store.connections import NewConnection
 from tests.support.factories import NOW, make_state
 
@@ -20,7 +20,7 @@ def test_new_source_is_pending_and_due_at_once(store: Store) -> None:
     with store.begin_write() as conn:
         sources.sync_sources(conn, [AGENCY], NOW)
         (source,) = sources.all_sources(conn)
-        assert sources.due_sources(conn, NOW) == ["agency"]
+        assert due_work.read(conn, NOW).polls == ["agency"]
         assert sources.next_poll_due(conn) == NOW
     assert (source.status, source.provider, source.host) == (SourceStatus.PENDING, "postpost", "a.test")
     assert (source.since, source.added_at, source.removed_at) == (NOW, NOW, None)
@@ -72,7 +72,7 @@ def test_source_that_is_no_longer_named_is_kept_aside_and_returns(store: Store) 
         assert [row.name for row in sources.all_sources(conn)] == ["studio"]
         removed = {row.name: row.removed_at for row in sources.all_sources(conn, include_removed=True)}
         assert removed == {"agency": NOW + HOUR, "studio": None}
-        assert sources.due_sources(conn, NOW + 2 * HOUR) == ["studio"]
+        assert due_work.read(conn, NOW + 2 * HOUR).polls == ["studio"]
         sources.sync_sources(conn, [AGENCY, STUDIO], NOW + 3 * HOUR)
         back = sources.find_source(conn, "agency")
         assert back is not None
@@ -86,8 +86,8 @@ def test_due_sources_come_longest_waiting_first(store: Store) -> None:
             row = sources.find_source(conn, name)
             assert row is not None
             sources.save_source(conn, replace(row, next_poll_at=at))
-        assert sources.due_sources(conn, NOW + HOUR) == ["studio", "agency"]
-        assert sources.due_sources(conn, NOW + HOUR / 2) == ["studio"]
+        assert due_work.read(conn, NOW + HOUR).polls == ["studio", "agency"]
+        assert due_work.read(conn, NOW + HOUR / 2).polls == ["studio"]
         assert sources.next_poll_due(conn) == NOW + HOUR / 2
 
 

@@ -25,6 +25,7 @@ from monitor.store import (
     channel_states,
     connection_queries,
     connections,
+    due_work,
     former_ids,
     history,
     incidents,
@@ -595,7 +596,7 @@ async def test_an_acknowledgement_is_withdrawn_and_the_daemon_reviews_immediatel
     answer = await send(full, f"/connections/{EXPIRED}", action="unack")
     assert answer.headers["location"].endswith("?said=unacknowledged")
     with store.begin_read() as conn:
-        assert incidents.next_review_due(conn) == NOW
+        assert due_work.read(conn, NOW).next_review == NOW
     assert (await send(full, f"/connections/{EXPIRED}", action="unack")).status_code == 422
 
 
@@ -654,7 +655,7 @@ async def test_silencing_one_connection_silences_no_other(full: Served, store: S
     assert answer.headers["location"].endswith("?said=silenced")
     with store.begin_read() as conn:
         made = silences.list_silences(conn)[-1]
-        assert incidents.next_review_due(conn) == NOW
+        assert due_work.read(conn, NOW).next_review == NOW
     assert (made.connections, made.ends_at, made.comment) == ((EXPIRED,), NOW + timedelta(days=7), "They know")
     silenced = [row for row in (await full.json("/api/v1/connections"))["connections"] if row["silenced_until"]]
     assert EXPIRED in {row["id"] for row in silenced}
