@@ -9,12 +9,13 @@ from monitor.config.error_text import describe, suggestion
 from monitor.config.policies import platform_filter
 from monitor.config.resolve import Loc, Resolver, checked_timezone
 from monitor.config.schema import ChannelTable, Document
-from monitor.config.secrets import Secret
+from monitor.config.secrets import UNREAD, Secret
 from monitor.config.settings import ChannelConfig
 from monitor.config.source_schema import SourceTable
 from monitor.config.sources import reject_repeated_names
 from monitor.config.templates import resolve_templates
 from monitor.domain.providers import provider_info
+from monitor.domain.records import replace
 from monitor.domain.rules.globs import matches, matches_any
 from monitor.domain.rules.labels import CLIENT
 
@@ -29,7 +30,23 @@ def resolve_channels(resolver: Resolver, document: Document) -> tuple[ChannelCon
         resolver.problems.warning(
             (), "every channel has after or fallback, so no alert is sent immediately: leave one channel without them."
         )
+    _warn_about_copies(resolver, resolved)
     return tuple(channel for channel in resolved if channel is not None)
+
+
+def _warn_about_copies(resolver: Resolver, channels: Sequence[ChannelConfig | None]) -> None:
+    """Warn about each channel that differs from an earlier one only in its name."""
+    earlier: dict[Secret, list[ChannelConfig]] = {}
+    for number, channel in enumerate(channels):
+        if channel is None or channel.url in (Secret(""), UNREAD):
+            continue
+        alike = earlier.setdefault(channel.url, [])
+        copied = next((other.name for other in alike if replace(other, name=channel.name) == channel), None)
+        if copied is None:
+            alike.append(channel)
+        else:
+            same = f"has the URL and the settings of the channel {copied}"
+            resolver.problems.warning(("channels", number), f"{same}, so every alert is sent there twice: remove one of them.")
 
 
 def _resolve(resolver: Resolver, document: Document, number: int) -> ChannelConfig | None:
