@@ -19,11 +19,12 @@ from sqlalchemy import (
     false,
     func,
     literal,
-    null,
     or_,
     select,
     tuple_,
 )
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import NullType
 
 from monitor.domain.filters import ConnectionFilter, StoredLabels
@@ -58,9 +59,24 @@ def live() -> list[ColumnElement[bool]]:
     return [_c.retired_at.is_(None), _c.source.not_in(removed)]
 
 
-def each_of(column: ColumnElement[Any]) -> ColumnElement[Any]:
-    """Return the column as an expression for which SQLite uses no index."""
-    return func.coalesce(column, null(), type_=column.type)
+class each_of(FunctionElement[Any]):  # noqa: N801 - it is called as a function
+    """A column or condition for which SQLite uses no index. PostgreSQL estimates by what it knows of the column."""
+
+    inherit_cache = True
+
+    def __init__(self, column: ColumnElement[Any]) -> None:
+        super().__init__(column)
+        self.type = column.type
+
+
+@compiles(each_of)
+def _unchanged(element: each_of, compiler: Any, **options: Any) -> str:
+    return f"({compiler.process(element.clauses, **options)})"
+
+
+@compiles(each_of, "sqlite")
+def _without_index(element: each_of, compiler: Any, **options: Any) -> str:
+    return f"coalesce({compiler.process(element.clauses, **options)}, NULL)"
 
 
 def live_by_scan() -> list[ColumnElement[bool]]:

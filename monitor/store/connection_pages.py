@@ -171,7 +171,7 @@ def _listed(
     many = group.number > _MANY
     own: list[ColumnElement[bool]] = []
     if group.leads:
-        own.append(_LEADS[order].in_(group.leads))
+        own.append(_has_lead(order, group.leads))
     if len(group.statuses) == 1:
         own.append((each_of(_c.status) if many else _c.status) == group.statuses[0])
         if many and offset >= _FAR:
@@ -180,6 +180,14 @@ def _listed(
     down = greatest_first is not backwards
     query = query.order_by(key.desc() if down else key.asc(), _c.id.desc() if backwards else _c.id.asc())
     return list(conn.scalars(query.limit(limit).offset(offset or None)))
+
+
+def _has_lead(order: Order, leads: Sequence[Any]) -> ColumnElement[bool]:
+    if order is not Order.CLIENT:
+        return _LEADS[order].in_(leads)
+    # PostgreSQL knows how many rows have a set of labels, but not how many have a value of the expression.
+    labelled = _c.label_set.in_([each for each in leads if each != _NO_LABELS])
+    return or_(labelled, _c.label_set.is_(None)) if _NO_LABELS in leads else labelled
 
 
 def _with_other_status(conn: Connection, filters: ConnectionFilter, group: _ListGroup) -> Select[tuple[int]]:
