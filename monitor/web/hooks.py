@@ -55,7 +55,7 @@ def _receive(site: Site) -> Handler:
         elif site.intake is not None and site.intake.announce(source.name):
             site.metrics.hook_done(source.name, "accepted")
         else:
-            raise HTTPException(503, "This daemon is starting or stopping, so it polls nothing. Try again.", {"retry-after": "5"})
+            raise HTTPException(503, "This daemon cannot accept deliveries at the moment. Try again.", {"retry-after": "5"})
         return Response(status_code=204)
 
     return respond
