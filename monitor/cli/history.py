@@ -170,7 +170,7 @@ def _what(event: EventView) -> str:
 
 def _what_parts(event: EventView) -> Iterator[str]:
     yield event.entry.kind.replace("_", " ")
-    change = " → ".join(clean(value, limit=120) for value in (event.entry.old, event.entry.new) if value)
+    change = " → ".join(clean(value, limit=120) for value in (event.entry.old, event.new) if value)
     if change:
         yield f": {change}"
 

@@ -76,6 +76,12 @@ class EventView:
     source: str
     entry: Event
 
+    @property
+    def new(self) -> str | None:
+        """The new value for display: a silence is stored by its number alone."""
+        is_silence = self.entry.kind in (EventKind.SILENCED, EventKind.UNSILENCED) and self.entry.new
+        return f"silence {self.entry.new}" if is_silence else self.entry.new
+
     def json(self) -> json_types.EventJson:
         """Return the JSON form of the event."""
         return json_types.EventJson(

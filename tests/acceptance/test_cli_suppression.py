@@ -220,7 +220,10 @@ def test_the_history_of_a_connection_shows_its_suppressions(
     assert [(each["author"], each["removed_by"]) for each in (removed, kept)] == [(ann, bob), (ann, None)]
     assert "not this one (by command line (ann))" in " ".join(call("silence", "list").out.split())
     assert [row["kind"] for row in call("history", "studio/65f0", "--json").json["events"]] == ["appeared"]
-    assert "acknowledged: expired" in call("history", EXPIRED).out
+    shown = call("history", EXPIRED).out
+    assert "acknowledged: expired" in shown
+    assert " silenced: silence 1 " in shown
+    assert " unsilenced: silence 1 " in shown
 
 
 # --- what is told about both, and about channels
