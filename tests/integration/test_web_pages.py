@@ -653,7 +653,7 @@ async def test_check_now_is_limited_and_refused_for_a_retired_connection(
 async def test_silencing_one_connection_silences_no_other(full: Served, store: Store) -> None:
     answer = await send(full, f"/connections/{EXPIRED}", action="silence", comment="They know", **{"for": "7d"})
     assert answer.headers["location"].endswith("?said=silenced")
-    assert "silenced: silence 1" in (await read(full, f"/connections/{EXPIRED}")).words
+    assert "silenced: silence 3" in (await read(full, f"/connections/{EXPIRED}")).words
     with store.begin_read() as conn:
         made = silences.list_silences(conn)[-1]
         assert due_work.read(conn, NOW).next_review == NOW
