@@ -87,7 +87,10 @@ class DaemonLock:
             return
         holder = self._lock.holder()
         detail = f" ({holder})" if holder else ""
-        raise StoreHeld(f"Another token-monitor{detail} uses {self._lock.name}: only one daemon can use it at a time.")
+        raise StoreHeld(
+            f"Another token-monitor{detail} uses {self._lock.name}: only one daemon can use it at a time. "
+            "Stop that one first, or set another database.url."
+        )
 
     def keep(self, now: datetime | None = None) -> None:
         """Check that the lock is still held, and take it again if the server dropped it. Raise as acquire() does."""

@@ -164,6 +164,7 @@ def build(conn: Connection, config: Config, now: datetime, request: Request, cac
         "any_client": any(key == CLIENT for key, _ in labels),
         "client_label": CLIENT,
         "freshness": _freshness(views),
+        "any_source": bool(views),
     }
 
 

@@ -420,6 +420,7 @@ async def test_a_filter_for_an_unknown_value_is_a_visible_problem(full: Served, 
     assert "Unknown" in page.words or "No connection has" in page.words
     assert await table(full, query) == []
     assert "No connection matches the filters." in page.words
+    assert "Not every source has been read yet." not in page.words
 
 
 async def test_a_pattern_of_labels_stays_in_the_filter_form(full: Served) -> None:
