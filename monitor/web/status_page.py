@@ -138,9 +138,10 @@ def build(conn: Connection, config: Config, now: datetime, request: Request, cac
     channels = [] if visible.bound_to else channel_views(conn, config)
     labels = labels_in_use(conn, config, visible)
     # To search a text again in the names of the few that need attention is faster than to compare them with many that have it.
-    cards, hidden = work_list.cards(conn, config, reader, selection if number < _FEW_NAMED else named)
+    of_few = selection if number < _FEW_NAMED else named
+    cards, hidden = work_list.cards(conn, config, reader, of_few)
     return {
-        **_answer(conn, config, reader, selection, views=views, counted=counted, stale=stale, selected=query.selects),
+        **_answer(conn, config, reader, of_few, views=views, counted=counted, stale=stale, selected=query.selects),
         "cards": cards,
         "hidden_cards": hidden,
         "warnings": list(_source_warnings(views)),
