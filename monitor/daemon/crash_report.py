@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
@@ -14,6 +13,7 @@ from monitor.config import ChannelConfig
 from monitor.domain import IncidentReason, IncidentSubject, threads
 from monitor.domain.clock import Clock
 from monitor.domain.errors import MonitorError, StoreError, StoreHeld
+from monitor.domain.records import Record
 from monitor.engine.connection_links import ConnectionLinks
 from monitor.engine.recording.system_alerts import record_monitor_alert
 from monitor.notify import DeliverySettings, Notifier
@@ -27,8 +27,7 @@ log = structlog.get_logger(__name__)
 SEND_WITHIN = timedelta(seconds=45)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CrashReportResult:
+class CrashReportResult(Record, frozen=True, kw_only=True):
     """Outcome of one report."""
 
     new: bool

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Self
@@ -14,6 +13,7 @@ import structlog
 from monitor.config import Config, HeartbeatConfig
 from monitor.domain.clock import Clock
 from monitor.domain.errors import ProviderError, StoreError
+from monitor.domain.records import Record
 from monitor.domain.timefmt import span
 from monitor.providers import HttpSessions
 from monitor.providers.heartbeat import Signal, ping
@@ -87,8 +87,7 @@ START_WITHIN = timedelta(minutes=15)
 """Start timeout requested from systemd: migrating a large database, or waiting for a server, may take this long."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DaemonHealth:
+class DaemonHealth(Record, frozen=True, kw_only=True):
     """The counts behind the status line."""
 
     sources: int

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 from functools import partial
@@ -14,6 +13,7 @@ import structlog
 from monitor.config import ChannelConfig, SourceConfig
 from monitor.domain import IncidentReason, IncidentSubject
 from monitor.domain.clock import Clock
+from monitor.domain.records import Record
 from monitor.domain.rules.freshness import Overdue, excused_delay, is_reported, overdue
 from monitor.engine.recording import Recorded
 from monitor.engine.recording.system_alerts import close_without_alert, record_source_incident
@@ -37,8 +37,7 @@ class _End(Enum):
 _Change = Overdue | _End
 
 
-@dataclass(slots=True)
-class _SourceProgress:
+class _SourceProgress(Record):
     """Observations of a source by this process, in seconds of the monotonic clock."""
 
     first: float

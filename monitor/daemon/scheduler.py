@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -24,6 +23,7 @@ from monitor.daemon.overdue_sources import OverdueSources
 from monitor.daemon.work import Runner, Work, channel_lease, log_unrouted, source_lease
 from monitor.domain.clock import Clock
 from monitor.domain.errors import StoreError
+from monitor.domain.records import Record
 from monitor.domain.rules.expiry import CLOCK_UNTRUSTED_ABOVE
 from monitor.engine.recording import Recorded
 from monitor.engine.time_changes import TimeChanges
@@ -48,8 +48,7 @@ LONGEST_TICK_BACKOFF = 4.0
 """The same for the tick itself: all other work waits for it when the store is back."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DueWork:
+class DueWork(Record, frozen=True, kw_only=True):
     """Work that is due now, according to the store."""
 
     polls: list[str]
@@ -63,8 +62,7 @@ class DueWork:
     """Channels with due deliveries; empty if that was not read."""
 
 
-@dataclass(slots=True)
-class Backoff:
+class Backoff(Record):
     """The wait of work that failed."""
 
     until: float = 0.0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import NamedTuple
@@ -15,6 +14,7 @@ import structlog
 from monitor.config import SourceConfig
 from monitor.domain import ProbeAnswer, ProbeFinding
 from monitor.domain.errors import ProviderError, ProviderRateLimited, ProviderUnauthorized
+from monitor.domain.records import Record, field
 from monitor.domain.rules import probe_answers, schedule
 from monitor.domain.rules.schedule import concurrent_probes
 from monitor.providers.base import Provider
@@ -116,8 +116,7 @@ BATCH = 1000
 """Maximum number of results written in one transaction."""
 
 
-@dataclass(slots=True)
-class Batch:
+class Batch(Record):
     """Connections to probe in one go."""
 
     targets: list[Target] = field(default_factory=list)

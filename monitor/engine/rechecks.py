@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
@@ -17,6 +16,7 @@ from monitor.config import SourceConfig
 from monitor.domain import ConnectionState, PollReport, ProbeStatus, ScopeReport, Status, VerdictFlag
 from monitor.domain.clock import Clock
 from monitor.domain.errors import MonitorError
+from monitor.domain.records import Record
 from monitor.domain.rules.fingerprint import comparable
 from monitor.engine import audit
 from monitor.engine.fencing import Fence, unfenced
@@ -60,8 +60,7 @@ def request(conn: Connection, rows: Sequence[ConnectionRow], *, now: datetime, a
     return rechecks.request(conn, [row.id for row in rows], now=now, author=author)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class Reading(Record, frozen=True, kw_only=True):
     """Data that one recheck read of a source, for the judgement of its connections."""
 
     problem: str | None

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from monitor.config import ChannelConfig
 from monitor.domain import IncidentReason, IncidentSubject
+from monitor.domain.records import Record
 from monitor.domain.timefmt import span
 from monitor.engine.recording import MONITOR, Recorded, close_without_alert, record_monitor_alert
 from monitor.notify import handover
@@ -18,8 +18,7 @@ DEAD_ALERT_INTERVAL = timedelta(days=1)
 """Dead deliveries of one channel are alerted at most this often."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChannelHealth:
+class ChannelHealth(Record, frozen=True, kw_only=True):
     """The health of a channel. Kept in the store, except for what only this process knows."""
 
     name: str

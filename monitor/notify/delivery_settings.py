@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Self
 
 from monitor.config import Config
+from monitor.domain.records import Record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +38,7 @@ class DeliverySettings:
     """The most deliveries claimed in one go while the channel is down: enough to detect that it works again."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hold:
+class Hold(Record, frozen=True, kw_only=True):
     """The pause of a channel after a failure."""
 
     until: datetime | None = None

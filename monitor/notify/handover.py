@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 
 from monitor.config import ChannelConfig
 from monitor.domain import CHANNEL_SUBJECTS, RECOVERY_EVENTS, Alert, split_subject
+from monitor.domain.records import Record, field
 from monitor.domain.rules import routing
 from monitor.engine.recording import MONITOR, close_without_alert
 from monitor.store import Connection, alerts, channel_states, incidents, outbox, pending
@@ -32,8 +32,7 @@ def hand_over_dead(
     return {channel for _, channel, _ in rows}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RemovedChannels:
+class RemovedChannels(Record, frozen=True, kw_only=True):
     """The result of ending the deliveries of removed channels."""
 
     ended: Counter[str] = field(default_factory=Counter)

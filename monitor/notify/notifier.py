@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from monitor.domain import Alert, AlertEvent
 from monitor.domain.clock import Clock
 from monitor.domain.errors import ConfigError, StoreError
 from monitor.domain.process import unique_name
+from monitor.domain.records import Record
 from monitor.domain.rules import routing
 from monitor.engine.connection_links import ConnectionLinks
 from monitor.engine.recording import Recorded
@@ -37,8 +37,7 @@ _TICK = 0.05  # seconds
 _LATE_WORK = 5.0  # seconds: longer than a reload lets work under way finish
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Drained:
+class Drained(Record, frozen=True, kw_only=True):
     """The result of draining the outbox."""
 
     sent: int

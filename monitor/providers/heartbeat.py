@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import SplitResult, quote, unquote_plus, urlsplit
 
@@ -11,6 +10,7 @@ import httpx
 
 from monitor.config import HeartbeatKind
 from monitor.domain.errors import ProviderError, ProviderPayloadInvalid, ProviderUnreachable
+from monitor.domain.records import Record
 from monitor.providers.http import USER_AGENT, HttpSessions, exchange
 from monitor.providers.transport import Bounds, HttpResponse
 
@@ -25,8 +25,7 @@ class Signal(StrEnum):
     """A test by `config check --live`: a call that reports no state, or success where the service has no such call."""
 
 
-@dataclass(frozen=True, slots=True)
-class HeartbeatCall:
+class HeartbeatCall(Record, frozen=True):
     """One request."""
 
     method: str

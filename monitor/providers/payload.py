@@ -10,7 +10,6 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -18,6 +17,7 @@ import msgspec
 
 from monitor.domain import Unreadable, threads
 from monitor.domain.errors import ProviderPayloadInvalid
+from monitor.domain.records import Record
 from monitor.domain.rules.platforms import is_usable_id
 from monitor.domain.text import sanitize
 
@@ -51,8 +51,7 @@ class _Rejected:
     """Placeholder for NaN, Infinity or an oversized number: of a type that no field accepts."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DecodedList:
+class DecodedList(Record, frozen=True, kw_only=True):
     """A decoded list: its rows, not yet read, and the other fields of the surrounding object."""
 
     rows: list[Any]

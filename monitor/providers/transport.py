@@ -6,7 +6,6 @@ import socket
 import ssl
 import zlib
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
@@ -46,8 +45,7 @@ class HttpResponse(Record, frozen=True, kw_only=True):
     fault: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
+class Bounds(Record, frozen=True, kw_only=True):
     """Limits of one exchange: total seconds, and bytes of a successful and of an error body."""
 
     timeout: float

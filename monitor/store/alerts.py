@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -144,8 +143,7 @@ def last_alerted(conn: Connection, connection_ids: Iterable[int]) -> dict[int, d
 _c = alerts.c
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WantedAlerts:
+class WantedAlerts(Record, frozen=True, kw_only=True):
     """Filters on alerts, ANDed; None: no such filter."""
 
     sources: Collection[str] | None = None

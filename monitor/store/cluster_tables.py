@@ -7,13 +7,13 @@ gets new ones when the next daemon of a cluster starts.
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, RowMapping
 
 from monitor.domain.errors import DatabaseUnsuitable
+from monitor.domain.records import Record
 from monitor.store.postgres import Server
 
 if TYPE_CHECKING:
@@ -63,8 +63,7 @@ _QUEUED = """
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DaemonRow:
+class DaemonRow(Record, frozen=True, kw_only=True):
     """One daemon of the cluster, as it reported itself last."""
 
     id: str
@@ -88,8 +87,7 @@ class DaemonRow:
     """False if it has not reported itself recently."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueueRow:
+class QueueRow(Record, frozen=True, kw_only=True):
     """Units of one kind in the queue."""
 
     kind: str
@@ -99,8 +97,7 @@ class QueueRow:
     """When the unit that has waited longest was queued."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterState:
+class ClusterState(Record, frozen=True, kw_only=True):
     """The daemons of a cluster and their work."""
 
     daemons: tuple[DaemonRow, ...]
@@ -178,7 +175,7 @@ def read_state(conn: Connection) -> ClusterState | None:
 
 
 def _daemon(row: RowMapping) -> DaemonRow:
-    return DaemonRow(**{name: row[name] for name in DaemonRow.__slots__})
+    return DaemonRow(**{name: row[name] for name in DaemonRow.__struct_fields__})
 
 
 def _read_queues(conn: Connection) -> tuple[QueueRow, ...]:

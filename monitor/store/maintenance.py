@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, delete, exists, func, select, update
 
 from monitor.domain import CHANNEL_SUBJECTS, DeliveryState, Event, EventKind, IncidentSubject, split_subject
+from monitor.domain.records import Record
 from monitor.store import history, meta, rechecks, web_sessions
 from monitor.store import incidents as open_incidents
 from monitor.store.connection_conditions import each_of
@@ -100,8 +100,7 @@ def observations_not_ahead(conn: Connection, now: datetime) -> None:
     conn.execute(update(cohorts).where(cohorts.c.probed_at > now).values(probed_at=now))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pruned:
+class Pruned(Record, frozen=True, kw_only=True):
     """The numbers of deleted rows."""
 
     events: int

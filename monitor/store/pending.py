@@ -16,6 +16,7 @@ from msgspec import MsgspecError
 from sqlalchemy import ColumnElement, Connection, Select, and_, case, exists, or_, select, update
 
 from monitor.domain import RECOVERY_EVENTS, Alert, DeliveryState, Severity, Status
+from monitor.domain.records import Record
 from monitor.store.alert_codec import decode_alert
 from monitor.store.outbox import INCIDENT_OVER, REACHED
 from monitor.store.schema import alerts, attempts, connections, deliveries, incidents
@@ -271,8 +272,7 @@ def add_skipped(conn: Connection, rows: Sequence[tuple[str, str, datetime]], *, 
     insert_columns(conn, deliveries, columns)
 
 
-@dataclass(frozen=True, slots=True)
-class UnclaimedDelivery:
+class UnclaimedDelivery(Record, frozen=True):
     """A pending delivery: no worker holds it."""
 
     delivery_id: int

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Select, Text, bindparam, case, delete, func, literal_column, or_, select, type_coerce, update
 
 from monitor.domain import ProbeFinding, ProbeState, ProbeStatus, Severity, Status
+from monitor.domain.records import Record
 from monitor.domain.rules.silent_probes import SilentGroup
 from monitor.store.schema import cohorts, connections, probe_rollups, sources
 from monitor.store.sql import chunked, upsert
@@ -76,8 +76,7 @@ def _permissions(stored: str | None, lost: str | None) -> frozenset[str] | None:
     return None if stored is None else frozenset(WordList.read(stored) or ()).difference(WordList.read(lost) or ())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rollup:
+class Rollup(Record, frozen=True, kw_only=True):
     """The number of probes of one source in one hour with one finding."""
 
     source: str

@@ -9,9 +9,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 
+from monitor.domain.records import Record
 from monitor.domain.timefmt import span
 
 SCHEDULER = "scheduler"
@@ -22,8 +22,7 @@ DELIVERY = "delivery"
 """The worker of a channel (such as `delivery:ops`) completed a cycle or sent something."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limit:
+class Limit(Record, frozen=True, kw_only=True):
     """The longest acceptable pause of an activity, and the sentence that reports a longer one."""
 
     within: timedelta

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from monitor.domain import PollOutcome, SourceStatus
+from monitor.domain.records import Record
 from monitor.domain.rules.alerting import AlertReason, decide_source_alert
 from monitor.domain.text import clean
 
@@ -22,8 +23,7 @@ NETWORK_PATIENCE = timedelta(hours=1)
 """Longest time that an unreachable source waits for the other sources to be polled before it raises its own alert."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Peer:
+class Peer(Record, frozen=True, kw_only=True):
     """Another source, as far as reachability is concerned."""
 
     host: str
@@ -33,8 +33,7 @@ class Peer:
     last_success_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class Unmonitored:
+class Unmonitored(Record, frozen=True):
     """The connections that are not monitored while their source cannot be read."""
 
     count: int = 0
@@ -98,8 +97,7 @@ class SourcePoll:
         return self.unexplained and not self.network_incident
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReachDecision:
+class ReachDecision(Record, frozen=True, kw_only=True):
     """The actions for the source itself after a poll."""
 
     source_alert: AlertReason = AlertReason.NOTHING

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
 from monitor.config import ChannelConfig
 from monitor.domain import IncidentReason, IncidentSubject
+from monitor.domain.records import Record
 from monitor.domain.rules.labels import ConnectionLabels, has_labels
 from monitor.engine.applied_config import load_applied
 from monitor.engine.recording.queueing import Recorded
@@ -21,8 +21,7 @@ from monitor.engine.recording.system_alerts import MONITOR, close_without_alert,
 from monitor.store import Connection, incidents, label_sets, shares
 
 
-@dataclass(frozen=True, slots=True)
-class _Filter:
+class _Filter(Record, frozen=True):
     """The labels of a channel, a user or a share."""
 
     name: str

@@ -8,7 +8,6 @@ caller queues the returned alerts (`queueing.queue`).
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 
 from monitor.config import ChannelConfig, SourceConfig
@@ -25,7 +24,7 @@ from monitor.domain import (
     Snapshot,
     connection_id,
 )
-from monitor.domain.records import Record, fresh_ids, replace
+from monitor.domain.records import Record, field, fresh_ids, replace
 from monitor.domain.rules import alerting, silences, suppression, transitions
 from monitor.domain.rules.alerting import AlertReason
 from monitor.domain.rules.silences import Silence
@@ -63,8 +62,7 @@ class _Decision(Record, frozen=True, kw_only=True):
     next_review_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _EvaluationContext:
+class _EvaluationContext(Record, frozen=True, kw_only=True):
     """The facts that the decisions depend on, read once for all connections."""
 
     source: SourceConfig
@@ -92,8 +90,7 @@ class _EvaluationContext:
     """New ids for incidents and alerts."""
 
 
-@dataclass(slots=True)
-class _Outcome:
+class _Outcome(Record):
     """The collected results, written in bulk at the end. The strings are incident ids."""
 
     alerts: list[OutgoingAlert] = field(default_factory=list)

@@ -7,7 +7,6 @@ through `changes.record_changes`, batch by batch.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 
@@ -20,6 +19,7 @@ from monitor.domain import (
     VerdictFlag,
     VerdictReason,
 )
+from monitor.domain.records import Record, field
 from monitor.domain.rules import same_account, schedule, suppression
 from monitor.engine.recording.changes import Change, one_of_each, record_changes
 from monitor.engine.recording.labelling import labeller_of
@@ -39,8 +39,7 @@ Absent = dict[str, tuple[int, ConnectionState]]
 """Connections that a list lacks, by external id: row id and state."""
 
 
-@dataclass(slots=True)
-class JudgedChanges:
+class JudgedChanges(Record):
     """The changes of a batch of connections."""
 
     changes: list[Change] = field(default_factory=list)
@@ -55,8 +54,7 @@ class JudgedChanges:
             self.fingerprints.append((row, fingerprint))
 
 
-@dataclass(slots=True)
-class RecordedLists:
+class RecordedLists(Record):
     """The result of recording the lists of one poll."""
 
     recorded: Recorded = field(default_factory=Recorded)
@@ -212,8 +210,7 @@ def _load_grouped(conn: Connection, compared: Compared, external_ids: Iterable[s
     return {rows[row]: (row, stored) for row, stored in connection_codec.load_grouped(conn, rows).items()}
 
 
-@dataclass(frozen=True, slots=True)
-class Missing:
+class Missing(Record, frozen=True):
     """The connections of one scope that its list newly lacks."""
 
     count: int

@@ -6,18 +6,17 @@ An unchanged list costs one count in the database. This module applies no rules:
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 
 from monitor.domain import PollReport, ScopeReport, Snapshot
+from monitor.domain.records import Record, field
 from monitor.domain.rules.fingerprint import ComparableRows, comparable, digest_of, span_moved
 from monitor.store import Connection, list_state
 from monitor.store.list_state import NEVER_LISTED, StoredList, UnsettledConnection
 
 
-@dataclass(slots=True, kw_only=True)
-class Compared:
+class Compared(Record, kw_only=True):
     """One scope of a report, compared with what is stored."""
 
     scope: str | None

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import NamedTuple
 
 from monitor.config import ChannelConfig, SourceConfig
 from monitor.domain import ConnectionState, IncidentReason, IncidentSubject, Policy, ProbeFinding, ProbeState, ProbeStatus
+from monitor.domain.records import Record, field
 from monitor.domain.rules import lifecycle, schedule, suppression
 from monitor.domain.rules import probes as probe_rules
 from monitor.engine.probe_runner import Batch, ProbeResult
@@ -168,8 +168,7 @@ def is_news(result: ProbeResult, *, answered: bool) -> bool:
     return probe_rules.is_change(target.known, result.finding)
 
 
-@dataclass(slots=True, kw_only=True)
-class ProbeTally:
+class ProbeTally(Record, kw_only=True):
     """Collects the results of a batch. Whole states are read only for news, which is rare."""
 
     source: SourceConfig

@@ -6,13 +6,12 @@ The last step of a poll or probe inside the engine. From here on the workers in 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
 from monitor.config import ChannelConfig
 from monitor.domain import RECOVERY_EVENTS, Alert
-from monitor.domain.records import Record
+from monitor.domain.records import Record, field
 from monitor.domain.rules import routing
 from monitor.store import Connection, alerts, outbox
 
@@ -24,8 +23,7 @@ MAX_KEPT = 2000
 """Alerts kept in `Recorded`. A large list can raise many more in one go, which would fill the memory."""
 
 
-@dataclass(slots=True)
-class Recorded:
+class Recorded(Record):
     """Summary of what a transaction wrote, for the log and to wake the delivery workers."""
 
     changed: int = 0

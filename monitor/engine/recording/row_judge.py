@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import datetime
 from operator import attrgetter
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from monitor.config import SourceConfig
 from monitor.config.labelling import Labeller
 from monitor.domain import ConnectionState, Event, EventKind, Snapshot
-from monitor.domain.records import replace
+from monitor.domain.records import Record, field, replace
 from monitor.domain.rules import lifecycle, transitions
 from monitor.domain.rules.expiry import Context
 from monitor.domain.rules.fingerprint import span_moved
@@ -29,8 +28,7 @@ _described: Callable[[Snapshot], tuple[Any, ...]] = attrgetter(
 )
 
 
-@dataclass(slots=True, kw_only=True)
-class RowJudge:
+class RowJudge(Record, kw_only=True):
     """Applies the rules to the rows of one poll."""
 
     source: SourceConfig
