@@ -133,7 +133,7 @@ def split_subject(subject: str) -> tuple[str, str]:
     return kind, name
 
 
-class Alert(Record, frozen=True, gc=False, kw_only=True):
+class Alert(Record, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """One alert, with everything that routing and the message need, so that the message can be written later.
 
     It describes a connection (external_id set), a source, or the monitor itself (source empty). It holds no secret.

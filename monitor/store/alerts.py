@@ -20,6 +20,7 @@ from monitor.store.sql import chunked, insert_columns, rows_by_key
 from monitor.store.types import instant_reader
 
 _CANDIDATES = 5
+_COMMON = ("event", "reason", "severity", "at", "source", "platform")
 
 
 class AlertRow(Record, frozen=True, kw_only=True):
@@ -42,12 +43,10 @@ def add_alerts(
     """
     doubtful = {alert.incident for alert, _, _ in rows if alert.incident not in stored_incidents}
     known = _known_incidents(conn, doubtful).union(stored_incidents)
-    new = [alert for alert, _, _ in rows]
-    plain = ("id", "event", "reason", "severity", "at", "source", "platform")
-    columns: dict[str, list[Any]] = {name: [getattr(alert, name) for alert in new] for name in plain}
-    columns["incident_id"] = [alert.incident if alert.incident in known else None for alert in new]
+    columns: dict[str, list[Any]] = {name: [getattr(alert, name) for alert, _, _ in rows] for name in ("id", *_COMMON)}
+    columns["incident_id"] = [alert.incident if alert.incident in known else None for alert, _, _ in rows]
     columns["connection_id"] = [connection_id for _, connection_id, _ in rows]
-    columns["payload"] = [encode_alert(alert) for alert in new]
+    columns["payload"] = [encode_alert(alert) for alert, _, _ in rows]
     columns["note"] = [note for _, _, note in rows]
     insert_columns(conn, alerts, columns)
 

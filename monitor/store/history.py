@@ -38,9 +38,10 @@ def append_many(conn: Connection, entries: Iterable[tuple[str, int | None, Event
     rows: list[tuple[Any, ...]] = []
     known: dict[int, tuple[Event, tuple[Any, ...]]] = {}  # many connections share an entry, which is then converted once
     for source, row, entry in entries:
-        if id(entry) not in known:
-            known[id(entry)] = entry, encode(conn, events, {name: getattr(entry, name) for name in _ENTRY})[1]
-        rows.append((clean(source), row, *known[id(entry)][1]))
+        found = known.get(id(entry))
+        if found is None:
+            found = known[id(entry)] = entry, encode(conn, events, {name: getattr(entry, name) for name in _ENTRY})[1]
+        rows.append((clean(source), row, *found[1]))
     insert_rows(conn, events, ("source", "connection_id", *_ENTRY), rows)
 
 

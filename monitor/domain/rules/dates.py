@@ -9,6 +9,7 @@ import math
 import re
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
 from monitor.domain import VerdictFlag
 from monitor.domain.records import Record
@@ -20,6 +21,8 @@ _EARLIEST = datetime(2015, 1, 1, tzinfo=UTC)
 _FAR_AHEAD = timedelta(days=5 * 365 + 2)
 _MILLISECONDS_FROM = 1e11
 _LARGEST_NUMBER = 1e15
+_SHORT = 40
+"""Length in characters up to which a text is kept with its date: longer ones than any date could fill the memory."""
 
 _ISO = re.compile(
     r"\d{4}-\d{2}-\d{2}(?:[Tt ]\d{2}:\d{2}(?::\d{2}(?:[.,]\d{1,9})?)?(?:[Zz]|[+-]\d{2}:?\d{2})?)?",
@@ -44,7 +47,7 @@ def parse_instant(value: object) -> tuple[datetime | None, Flags]:
     if value is None or value == "":
         return None, _NONE
     if isinstance(value, str):
-        return _parse_text(value.strip())
+        return _parse_short_text(value) if len(value) <= _SHORT else _parse_text(value.strip())
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return _parse_number(value)
     return None, frozenset({VerdictFlag.UNPARSED_DATE})
@@ -63,6 +66,12 @@ def plausible_expiry_range(now: datetime) -> tuple[datetime, datetime]:
     return _EARLIEST, now + _FAR_AHEAD
 
 
+@lru_cache(maxsize=1024)
+def _parse_short_text(text: str) -> tuple[datetime | None, Flags]:
+    """Read a text that may occur again: the connections of an account often have the same dates."""
+    return _parse_text(text.strip())
+
+
 def _parse_text(text: str) -> tuple[datetime | None, Flags]:
     if _ISO.fullmatch(text) is None:
         if (zoned := _WITH_ZONE.fullmatch(text)) is not None:
@@ -79,7 +88,7 @@ def _parse_text(text: str) -> tuple[datetime | None, Flags]:
     if written.tzinfo is None:
         return _bounded(written.replace(tzinfo=UTC), frozenset({VerdictFlag.NAIVE_DATE}))
     try:
-        return _bounded(written.astimezone(UTC), _NONE)
+        return _bounded(written if written.tzinfo is UTC else written.astimezone(UTC), _NONE)
     except OverflowError:  # year 1 or 9999, and an offset that leads out of the calendar
         return None, frozenset({VerdictFlag.FAR_DATE if written.year > _EARLIEST.year else VerdictFlag.ANCIENT_DATE})
 
