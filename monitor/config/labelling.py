@@ -22,6 +22,8 @@ class Labeller:
         self._names: Mapping[str, str | None] | None = None
         self._clients: Mapping[str, str] = {}
         self._with_policy = [rule for rule in source.label_rules if rule.policy]
+        self.policy_follows_names = any(rule.connection for rule in self._with_policy)
+        """True if connections of one platform and scope may have different thresholds."""
         self._by_name = any(rule.connection for rule in source.label_rules)
         self._labels: dict[Any, ConnectionLabels] = {}
         self._policies: dict[Any, Policy] = {}

@@ -145,6 +145,7 @@ def _write_states(
 
 def _note_new_ids(conn: Connection, source: str, changes: Sequence[Change], now: datetime) -> None:
     """Store the ids that reconnects replaced. An id that is live again is no longer a former one."""
+    changes = [change for change in changes if change.effect is None]  # the others keep their ids
     reconnected = [change for change in changes if change.is_reconnect]
     new = [change.after.snapshot for change in changes if change.row is None]
     if new or reconnected:

@@ -29,7 +29,6 @@ from monitor.engine.recording.row_judge import RowJudge
 from monitor.engine.recording.system_alerts import close_without_alert, record_source_incident
 from monitor.engine.recording.unrecognised_statuses import touches_unrecognised
 from monitor.store import Connection, alerts, connection_codec, connections, incidents, list_state, sources
-from monitor.store.connection_codec import StoredState
 from monitor.store.list_state import StoredList
 
 BATCH = 2000
@@ -136,17 +135,16 @@ def _judge_listed(conn: Connection, compared: Compared, judge: RowJudge, reconne
     """Yield, batch by batch, what the listed rows change. `reconnected` as returned by _take_reconnected."""
     snapshots = compared.snapshots()
     while batch := list(islice(snapshots, BATCH)):
-        known = _load_grouped(conn, compared, [row.external_id for row in batch])
+        rows = [compared.ids.get(snapshot.external_id) for snapshot in batch]
+        known = connection_codec.load_grouped(conn, [row for row in rows if row is not None])
         judged = JudgedChanges()
-        for snapshot in batch:
-            found = known.get(snapshot.external_id)
-            fingerprint = compared.fingerprints.get(snapshot.external_id)
-            if found is None:
-                before = reconnected.get(snapshot.external_id)
-                judged.changes.append(judge.new(snapshot, fingerprint or "", before))
+        for snapshot, row in zip(batch, rows, strict=True):
+            key = snapshot.external_id
+            fingerprint = compared.fingerprints.get(key)
+            if row is None or row not in known:
+                judged.changes.append(judge.new(snapshot, fingerprint or "", reconnected.get(key)))
                 continue
-            row, stored = found
-            change = judge.listed(row, stored, snapshot, fingerprint, due=snapshot.external_id in compared.due)
+            change = judge.listed(row, known[row], snapshot, fingerprint, due=key in compared.due)
             judged.add(row, change, fingerprint)
         yield judged
 
@@ -202,12 +200,8 @@ def _absent_by_scope(conn: Connection, compared: Sequence[Compared]) -> dict[str
 
 def _load(conn: Connection, compared: Compared, external_ids: Iterable[str]) -> dict[str, tuple[int, ConnectionState]]:
     """Return row id and state of those of the connections that are stored, by external id."""
-    return {key: (row, stored.state) for key, (row, stored) in _load_grouped(conn, compared, external_ids).items()}
-
-
-def _load_grouped(conn: Connection, compared: Compared, external_ids: Iterable[str]) -> dict[str, tuple[int, StoredState]]:
     rows = {compared.ids[key]: key for key in external_ids if key in compared.ids}
-    return {rows[row]: (row, stored) for row, stored in connection_codec.load_grouped(conn, rows).items()}
+    return {rows[row]: (row, state) for row, state in connection_codec.load(conn, rows).items()}
 
 
 class Missing(Record, frozen=True):

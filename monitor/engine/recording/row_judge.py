@@ -22,6 +22,7 @@ from monitor.store.connections import KEEP, Unchanged
 MAX_EFFECTS = 2000
 """Results kept for further rows of the same group. Groups end with the batch that was loaded."""
 
+_UNKNOWN: Any = object()
 _names: Callable[[Snapshot], tuple[Any, ...]] = attrgetter(*NAMING)
 _described: Callable[[Snapshot], tuple[Any, ...]] = attrgetter(
     *(name for name in Snapshot.__struct_fields__ if name not in NAMING)
@@ -47,18 +48,20 @@ class RowJudge(Record, kw_only=True):
 
         The rules do not depend on names, unless these change. So connections that differ only in them are judged once.
         """
-        like, context = stored.like, self._context(snapshot)
+        like = stored.like
         if snapshot.labels is not None or like.snapshot.scope != snapshot.scope or stored.names != _names(snapshot):
             state = stored.state
             if not due and _is_same(state.snapshot, snapshot):
                 return None
-            return self._change(row, state, lifecycle.observe(state, snapshot, context), fingerprint=fingerprint)
-        key = (stored.group, id(context), due, *_described(snapshot))
-        if key not in self._effects:
+            after = lifecycle.observe(state, snapshot, self._context(snapshot))
+            return self._change(row, state, after, fingerprint=fingerprint)
+        policy = id(self.labeller.policy(snapshot)) if self.labeller.policy_follows_names else None
+        key = (stored.group, policy, due, *_described(snapshot))
+        effect = self._effects.get(key, _UNKNOWN)
+        if effect is _UNKNOWN:
             if len(self._effects) >= MAX_EFFECTS:
                 self._effects.clear()
-            self._effects[key] = self._effect(stored.state, snapshot, context, due=due)
-        effect = self._effects[key]
+            effect = self._effects[key] = self._effect(stored.state, snapshot, due=due)
         if effect is None:
             return None
         return Change(
@@ -70,10 +73,10 @@ class RowJudge(Record, kw_only=True):
             effect=effect,
         )
 
-    def _effect(self, before: ConnectionState, snapshot: Snapshot, context: Context, *, due: bool) -> Effect | None:
+    def _effect(self, before: ConnectionState, snapshot: Snapshot, *, due: bool) -> Effect | None:
         if not due and _is_same(before.snapshot, snapshot):
             return None
-        after = lifecycle.observe(before, snapshot, context)
+        after = lifecycle.observe(before, snapshot, self._context(snapshot))
         if after == before:
             return None
         return Effect(
