@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import ssl
 from collections.abc import Callable, Iterator
@@ -10,8 +11,10 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import structlog
 
 from monitor.store import Store
+from monitor.telemetry import logs
 from tests.failures import catalogue
 from tests.support import canary, factories, postgres, secret_sweep
 from tests.support.fakes import ManualClock
@@ -69,6 +72,20 @@ def now() -> datetime:
 def clock() -> ManualClock:
     """A clock that stands at `now`."""
     return ManualClock(NOW)
+
+
+@pytest.fixture(autouse=True)
+def _logging_restored() -> Iterator[None]:
+    """Logging is the process's own: put it back for the other tests, or their libraries' logs would contain test secrets."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    levels = {name: logging.getLogger(name).level for name in logs._LIMITED}
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    for name, old in levels.items():
+        logging.getLogger(name).setLevel(old)
+    structlog.reset_defaults()
 
 
 @pytest.fixture(autouse=True)

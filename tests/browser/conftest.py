@@ -98,6 +98,11 @@ class Visitor:
         page.goto(self.site.url + path)
         return page
 
+    def close(self) -> None:
+        """Close every page, while its site is still there: a browser that waits for an answer may never close it."""
+        while self.contexts:
+            self.contexts.pop().close()
+
     def go(self, page: Page, path: str) -> None:
         """Another address."""
         page.goto(self.site.url + path)
@@ -133,8 +138,7 @@ def visiting(browser: Browser, filled_database: bytes, _sqlite_template: Path, t
             try:
                 yield visitor
             finally:
-                for context in visitor.contexts:
-                    context.close()
+                visitor.close()
         assert visitor.seen.problems == []
 
     return visit

@@ -30,7 +30,11 @@ def below_a_path(visitor: Visitor, *, slash: str = "/", users: tuple[WebUser, ..
     passes = f"location /tokens/ {{ proxy_pass {site.url}{slash}; {PASSES} }}"
     with nginx(f"server {{ listen 127.0.0.1:{PORT}; {passes} }}") as port:
         address = f"http://127.0.0.1:{port}/tokens"
-        yield dataclasses.replace(visitor, site=dataclasses.replace(site, url=address), seen=Seen(origin=address))
+        behind = dataclasses.replace(visitor, site=dataclasses.replace(site, url=address), seen=Seen(origin=address))
+        try:
+            yield behind
+        finally:
+            behind.close()
 
 
 def log_in(visitor: Visitor, page: Page, token: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 import threading
 import tracemalloc
 from collections.abc import Iterator
@@ -11,7 +10,6 @@ from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
-import structlog
 
 from monitor.config import Secret
 from monitor.domain.errors import ChannelRejected, ChannelUnreachable, ConfigError
@@ -39,15 +37,11 @@ def webhook() -> Iterator[WebhookReceiver]:
 
 
 @pytest.fixture
-def logged() -> Iterator[io.StringIO]:
+def logged() -> io.StringIO:
     """The program's log at debug level. (pytest's capture also records loggers without a handler.)"""
-    root, stream = logging.getLogger(), io.StringIO()
-    handlers, level = list(root.handlers), root.level
+    stream = io.StringIO()
     logs.configure("debug", "console", stream=stream)
-    yield stream
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
+    return stream
 
 
 def test_a_webhook_gets_title_text_and_tone(webhook: WebhookReceiver) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import socket
 import ssl
 import struct
@@ -20,6 +21,8 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from tests.support import canary
+
+logging.getLogger("mail.log").setLevel(logging.WARNING)  # aiosmtpd logs every answer, also one that repeats a password
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
