@@ -210,7 +210,12 @@ class RowReader(Generic[T]):
         self._decoder = msgspec.json.Decoder(row_type)
         struct: Any = row_type
         self._fields = msgspec.structs.fields(struct)
-        self._partial: Any = msgspec.defstruct(f"Partial{row_type.__name__}", [("field_ignored", bool, True)], bases=(struct,))
+        self._partial: Any = msgspec.defstruct(
+            f"Partial{row_type.__name__}",
+            [("field_ignored", bool, True)],
+            bases=(struct,),
+            omit_defaults=False,  # its mark is a default, and must be encoded
+        )
 
     def read(self, row: Any) -> T | Unreadable:
         """Return the row, or why it is unreadable, with its id if that is readable."""

@@ -24,7 +24,7 @@ from monitor.providers.postpost import rows as postpost_rows
 from monitor.providers.postpost.rows import GUARDED, READER, Dialect, DialectVotes, PostPostRow
 from monitor.providers.scopes import without_duplicates
 
-READER_VERSION = 2
+READER_VERSION = 3
 """Increase this with every change to the conversion or the fields of rows: it invalidates stored digests and fingerprints."""
 
 _PIECES = ChunkReader(PostPostRow, READER, guarded=GUARDED)

@@ -23,15 +23,18 @@ _NEVER_EXPIRING = frozenset({"twitter", "facebook", "mastodon", "youtube"})
 _DOUBTFUL_DATE = frozenset({VerdictFlag.UNPARSED_DATE, VerdictFlag.ANCIENT_DATE})
 
 
-class LastErrorRow(msgspec.Struct, rename="camel", gc=False):
+class LastErrorRow(msgspec.Struct, rename="camel", gc=False, omit_defaults=True):
     """`lastError` as an object."""
 
     message: str | None = None
     occurred_at: Date = None
 
 
-class PostPostRow(payload.Row, rename="camel", gc=False):
-    """One connection as listed, in the old form (five fields) or the new one. Only the fields that are used."""
+class PostPostRow(payload.Row, rename="camel", gc=False, omit_defaults=True):
+    """One connection as listed, in the old form (five fields) or the new one. Only the fields that are used.
+
+    Absent fields are not encoded, so that a digest reads fewer bytes.
+    """
 
     platform_id: str
     username: str | None = None
