@@ -32,7 +32,7 @@ from monitor.domain.records import Record
 from monitor.domain.rules.expiry import RENEWED_BY_PROVIDER, ROTATING_PLATFORMS, SHORT_LIFETIME
 from monitor.store.connection_conditions import conditions, each_of, expiry, live, live_by_scan, public_id
 from monitor.store.connection_queries import ConnectionRow, changed_by_time, get_connections
-from monitor.store.schema import by_expiry, connections
+from monitor.store.schema import by_expiry, connections, sources
 from monitor.store.sql import chunked
 
 _c = connections.c
@@ -74,11 +74,13 @@ class Reconnect(NamedTuple):
 
 def list_reconnects(conn: Connection, filters: ConnectionFilter, *, now: datetime, until: datetime) -> list[Reconnect]:
     """Return the live connections that need a reconnect now or until an instant, without those that time has changed."""
-    # Two queries: the second is a range of the index by expiry.
-    bad = _c.status.in_([*_BROKEN, Status.EXPIRING_SOON.value]), or_(_c.status.in_(_BROKEN), by_expiry <= until)
-    working = _c.status.in_(_WORKING), by_expiry <= until, _counts(conn)
+    # Two queries, each with an index: a single one would read every row.
+    broken: tuple[ColumnElement[bool], ...] = (_c.status.in_(_BROKEN),)
+    dated = by_expiry <= until, _counts(conn)
     query = _query(now).where(*live(), *conditions(conn, filters))
-    return [each for part in (bad, working) for each in _read(conn, query.where(*part))]
+    if conn.dialect.name == "sqlite":  # which finds a status by an index only within a source
+        broken += (_c.source.in_(select(sources.c.name)),)
+    return [each for part in (broken, dated) for each in _read(conn, query.where(*part))]
 
 
 def first_reconnects(
