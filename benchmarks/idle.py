@@ -105,11 +105,10 @@ def status(bench: Bench) -> None:
                 line = command(bench.config(Settings(), database=database, simulated=simulated), "status")
                 runs = [_on_a_terminal(line) for _ in range(bench.plan.repeats + 2)][1:]
             figures = {
-                "times_imports": figure((cpu / floor for cpu, _, _ in runs), "x"),
-                "cpu": figure((cpu for cpu, _, _ in runs), "s"),
+                "times_imports": figure((cpu / floor for cpu, _ in runs), "x"),
+                "cpu": figure((cpu for cpu, _ in runs), "s"),
                 "floor": figure([floor], "s"),
-                "took": figure((took for _, took, _ in runs), "s"),
-                "peak": figure((peak for _, _, peak in runs), "MB"),
+                "took": figure((took for _, took in runs), "s"),
             }
             bench.add("status", figures=figures, database=kind, size=size)
             bench.databases.drop(database)
@@ -118,11 +117,11 @@ def status(bench: Bench) -> None:
 def _imports(bench: Bench) -> tuple[float, float]:
     """CPU seconds and seconds of importing the libraries that every command needs, the median of a few runs."""
     runs = [_on_a_terminal(list(IMPORTS)) for _ in range(bench.plan.repeats + 2)][1:]
-    return median(cpu for cpu, _, _ in runs), median(took for _, took, _ in runs)
+    return median(cpu for cpu, _ in runs), median(took for _, took in runs)
 
 
-def _on_a_terminal(line: list[str]) -> tuple[float, float, float]:
-    """CPU seconds, seconds and peak memory in MB of a command that runs on a terminal."""
+def _on_a_terminal(line: list[str]) -> tuple[float, float]:
+    """CPU seconds and seconds of a command that runs on a terminal."""
     ours, theirs = pty.openpty()
     output: list[bytes] = []
 
@@ -146,4 +145,4 @@ def _on_a_terminal(line: list[str]) -> tuple[float, float, float]:
     os.close(ours)
     if process.returncode:
         raise BenchmarkFailed(f"{Path(line[-1])} ended with {process.returncode}: {b''.join(output)[-500:]!r}")
-    return usage.ru_utime + usage.ru_stime, took, usage.ru_maxrss / 1024
+    return usage.ru_utime + usage.ru_stime, took

@@ -14,6 +14,7 @@ from urllib.parse import quote, urlencode
 
 from benchmarks.bench import Bench, free_port
 from benchmarks.daemon import BenchmarkFailed, Daemon
+from benchmarks.databases import vacuum
 from benchmarks.figures import Figure, figure, percentile
 from benchmarks.machine import MEASURED, pin
 from benchmarks.page_population import diversify
@@ -85,6 +86,8 @@ def run(bench: Bench) -> None:
         for size in sorted({plan.sizes[0], plan.large // 10, plan.large} if plan.variants else {plan.sizes[0], plan.large}):
             database = bench.populated(kind, size)
             diversify(database)
+            if kind == "postgres":
+                vacuum(database)
             floor = _floor(bench, database)
             port = free_port()
             with bench.simulated(f"population:1:{size}") as simulated:
