@@ -52,12 +52,10 @@ class HostReach:
         `handover` is what daemons of the cluster left about the source; it remembers who could not reach it, and since when
         (`now`, in seconds). `others` is the number of other daemons at work.
         """
-        if self.has_network or others == 0:
-            self._doubted_until = 0.0
-            return False
         known = handover.get("unreachable")
         since, by = known if isinstance(known, list) and len(known) == 2 else (now, [])
-        if now - since > CONFIRM_WITHIN.total_seconds() or any(each != me for each in by):
+        confirmed = now - since > CONFIRM_WITHIN.total_seconds() or any(each != me for each in by)
+        if self.has_network or others == 0 or confirmed:
             self._doubted_until = 0.0
             return False
         handover["unreachable"] = [since, sorted({*by, me})]
