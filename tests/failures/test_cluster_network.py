@@ -56,7 +56,11 @@ def test_a_machine_without_a_network_leaves_its_sources_to_the_others(tmp_path: 
         made.start()
         made.await_polls(2)
         launch_without_network(made)
+        cut = made.folder / "cut.log"
+        # Also while it starts it is "waiting", and tries deliveries until its polls have failed.
+        eventually(lambda: "poll.handed_back" in cut.read_text("utf-8"), within=3 * PATIENCE)
         eventually(lambda: states(store) == {"working": 1, "waiting": 1}, within=3 * PATIENCE)
+        known = len(cut.read_text("utf-8"))
         for _ in range(4):
             turner.turn()
             made.await_polls(2)
@@ -67,6 +71,7 @@ def test_a_machine_without_a_network_leaves_its_sources_to_the_others(tmp_path: 
         assert found is not None
         assert found.status == "ok", "a source is unreachable only if every machine says so"
         assert "unreachable" not in made.log()
+        assert "channel.failing" not in cut.read_text("utf-8")[known:], "it leaves deliveries to others"
         findings = judge(store, made.receiver.posts, turner.states, kills=0)
         assert findings.violations == []
 
