@@ -16,6 +16,7 @@ import structlog
 from monitor.daemon.signals import RELOAD, SignalQueue
 from monitor.domain import threads
 from monitor.domain.errors import SchemaOutOfDate, StoreError, StoreHeld
+from monitor.domain.threads import NoThread
 from monitor.store import Store, revisions
 from monitor.store.lock import DaemonLock
 from monitor.telemetry.systemd import Notify
@@ -104,7 +105,7 @@ async def hold_lock(lock: DaemonLock, *, lost: Callable[[], object]) -> None:
             log.warning("daemon.lost_lock", problem=str(error))
             lost()
             return
-        except StoreError as error:
+        except (StoreError, NoThread) as error:
             log.debug("lock.unreachable", problem=str(error))
 
 
@@ -112,10 +113,11 @@ async def await_lock(lock: DaemonLock, *, taken: Callable[[], object]) -> None:
     """Try to take the lock until this process holds it, then call `taken` and return. The daemon works meanwhile."""
     while True:
         await asyncio.sleep(RETRY_EVERY.total_seconds())
-        if await threads.run(partial(_try_acquire, lock), name="lock") is None:
-            log.info("daemon.takeover")
-            taken()
-            return
+        with suppress(NoThread):
+            if await threads.run(partial(_try_acquire, lock), name="lock") is None:
+                log.info("daemon.takeover")
+                taken()
+                return
 
 
 @asynccontextmanager

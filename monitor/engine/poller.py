@@ -13,7 +13,7 @@ from typing import TypeAlias
 import structlog
 
 from monitor.config import ChannelConfig, SourceConfig
-from monitor.domain import PollOutcome, PollReport, ScopeReport, threads
+from monitor.domain import PollOutcome, PollReport, ScopeReport
 from monitor.domain.clock import Clock
 from monitor.domain.errors import LeaseLost
 from monitor.engine.connection_links import ConnectionLinks
@@ -107,7 +107,7 @@ class Poller:
         big = report.listed >= memory.LARGE_LIST
         del report, poll
         if big:
-            await threads.run(memory.trim, name="memory")
+            await memory.in_thread(memory.trim)
         return recorded
 
     async def _record(self, source: SourceConfig, poll: Poll, newer: Mapping[str | None, ScopeReport]) -> Recorded:

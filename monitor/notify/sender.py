@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar
 
+from monitor.domain.threads import DaemonThread, NoThread
 from monitor.notify.apprise import Channel, Sent
 from monitor.notify.messages import ChannelProfile, Part
 
@@ -47,14 +49,14 @@ class Sender:
             await asyncio.wait([self._running])
 
     async def profile(self, *, within: float) -> ChannelProfile:
-        """Return the channel's capabilities. Raises ConfigError for an unusable URL, TimeoutError after `within` seconds."""
+        """Return the channel's capabilities. Raises ConfigError for an unusable URL, else as send()."""
         return await self._call(lambda: self._channel.profile, within=within)
 
     async def send(self, part: Part, *, within: float, done: frozenset[str] = frozenset()) -> Sent:
         """Send one message at the channel's pace to every recipient that is not in `done`.
 
-        Raises DeliveryError, which holds the recipients that have nevertheless received the message, or TimeoutError after
-        `within` seconds.
+        Raises DeliveryError, which holds the recipients that have nevertheless received the message, TimeoutError after
+        `within` seconds, or NoThread: then nothing was sent.
         """
         loop = asyncio.get_running_loop()
         await asyncio.sleep(max(self._free_at - loop.time(), 0))
@@ -68,12 +70,18 @@ class Sender:
         future: asyncio.Future[T] = loop.create_future()
         # The result of an abandoned call is fetched as well, or asyncio logs an error about it.
         future.add_done_callback(lambda done: done.cancelled() or done.exception())
-        thread = threading.Thread(
-            target=_run, args=(loop, future, work), name=f"monitor-channel-{self._channel.name}", daemon=True
+        # Raises NoThread without memory: then no call is running.
+        thread = DaemonThread(
+            partial(_run, loop, future, work), name=f"channel-{self._channel.name}", start_within=timedelta(seconds=within)
         )
-        thread.start()  # may fail without memory: then no call is running
         self._running, self._started = future, loop.time()
-        return await asyncio.wait_for(asyncio.shield(future), within)
+        try:
+            return await asyncio.wait_for(asyncio.shield(future), within)
+        except TimeoutError:
+            if thread.abandon_if_late():
+                self._running = None
+                raise NoThread("no thread has started in time") from None
+            raise
 
 
 def _run(loop: asyncio.AbstractEventLoop, future: asyncio.Future[T], work: Callable[[], T]) -> None:

@@ -20,6 +20,7 @@ from monitor.domain.clock import Clock
 from monitor.domain.errors import ChannelRejected, ChannelUnreachable, ConfigError, DeliveryError, StoreError
 from monitor.domain.rules import routing
 from monitor.domain.rules.retry import GIVE_UP_AFTER
+from monitor.domain.threads import NoThread
 from monitor.engine.connection_links import ConnectionLinks
 from monitor.engine.recording import Recorded
 from monitor.notify import channel_health, escalations
@@ -276,6 +277,12 @@ class Worker:
         except TimeoutError:
             problem = f"No response within {within.total_seconds():.0f} seconds; the message may have arrived."
             raise ChannelUnreachable(problem, uncertain=True) from None
+        except DeliveryError:
+            raise
+        except Exception as error:  # what was claimed must not wait for its lease to run out
+            log.exception("notifier.fault", channel=self.name)
+            problem = f"The message could not be sent ({type(error).__name__})."
+            raise ChannelUnreachable(problem, uncertain=not isinstance(error, NoThread)) from error
 
     # --- outcomes
 

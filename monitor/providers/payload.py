@@ -10,6 +10,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -20,6 +21,7 @@ from monitor.domain.errors import ProviderPayloadInvalid
 from monitor.domain.records import Record
 from monitor.domain.rules.platforms import is_usable_id
 from monitor.domain.text import sanitize
+from monitor.domain.threads import NoThread
 
 T = TypeVar("T")
 Date = str | int | float | None
@@ -62,7 +64,10 @@ class DecodedList(Record, frozen=True, kw_only=True):
 
 async def off_loop(function: Callable[[], T], *, size: int) -> T:
     """Return function(), called in a thread if decoding `size` bytes would block the event loop."""
-    return await threads.run(function, name="decode") if size >= _THREAD_MIN_BYTES else function()
+    if size >= _THREAD_MIN_BYTES:
+        with suppress(NoThread):  # blocking is better than not decoding
+            return await threads.run(function, name="decode")
+    return function()
 
 
 def read_list(

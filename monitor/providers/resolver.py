@@ -13,6 +13,7 @@ from functools import partial
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from monitor.domain import threads
+from monitor.domain.threads import NoThread
 
 LOOKUP_WITHIN = 8.0
 """Seconds after which DNS counts as not responding: glibc repeats a query after 5 s. Less than any exchange's deadline."""
@@ -38,6 +39,8 @@ class SystemResolver(AbstractResolver):
         except TimeoutError:
             self._unanswered.add(host)
             raise _no_response() from None
+        except NoThread:
+            raise _no_response() from None
         return [ResolveResult({**address, "port": port}) for address in found]
 
     async def close(self) -> None:
@@ -49,11 +52,7 @@ class SystemResolver(AbstractResolver):
             unanswered = sum(name in self._unanswered for name, _ in self._pending)
             if len(self._pending) >= MOST_LOOKUPS or (host in self._unanswered and unanswered >= MOST_UNANSWERED_LOOKUPS):
                 raise _no_response()
-            try:
-                started = threads.start(partial(_addresses, host, family), name="resolve")
-            except RuntimeError:  # the limit of threads is reached
-                raise _no_response() from None
-            self._pending[key] = asyncio.wrap_future(started)
+            self._pending[key] = asyncio.ensure_future(threads.run(partial(_addresses, host, family), name="resolve"))
             self._pending[key].add_done_callback(partial(self._finish, key))
         return self._pending[key]
 

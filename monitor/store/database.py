@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from monitor.domain.errors import SchemaOutOfDate, StoreError, StoreUnavailable
-from monitor.domain.threads import DaemonExecutor
+from monitor.domain.threads import DaemonExecutor, NoThread
 from monitor.store import db_errors, engines, migrate, revisions, sqlite_file
 from monitor.store.postgres import WRITERS_LOCK, Server, milliseconds
 
@@ -146,7 +146,7 @@ class Store:
             with self.begin_write() as conn:
                 return work(conn)
 
-        return await asyncio.get_running_loop().run_in_executor(self._writing, transaction)
+        return await self._call(self._writing, transaction)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run `work` on one consistent state, in one of the store's reader threads. Raise StoreError."""
@@ -155,7 +155,13 @@ class Store:
             with self.begin_read() as conn:
                 return work(conn)
 
-        return await asyncio.get_running_loop().run_in_executor(self._reading, transaction)
+        return await self._call(self._reading, transaction)
+
+    async def _call(self, executor: DaemonExecutor, transaction: Callable[[], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(executor, transaction)
+        except NoThread as error:
+            raise StoreUnavailable(f"{self.name} cannot be used: {error}.") from None
 
     def close(self, *, within: timedelta | None = None) -> None:
         """Wait for the running transactions and close every connection. A second call does nothing.

@@ -9,13 +9,18 @@ import atexit
 import os
 import select
 import threading
+import time
 from collections.abc import Callable
 from datetime import timedelta
+
+from monitor.domain.threads import DaemonThread, NoThread
 
 QUEUED_CHARACTERS = 1_000_000
 """Maximum length of the queued text, some thousands of lines; further lines are dropped and counted."""
 FLUSH_WITHIN = timedelta(seconds=1)
 """Longest wait for a reader at the end of the process."""
+WITHOUT_MEMORY = timedelta(seconds=1)
+"""Pause after lines could not be written for lack of memory."""
 
 
 class LogWriter:
@@ -28,7 +33,7 @@ class LogWriter:
         self._lines: list[str] = []
         self._size = self._dropped = 0
         self._changed = threading.Condition()
-        self._thread: threading.Thread | None = None
+        self._thread: DaemonThread | None = None
         self._writing = False
 
     def write(self, line: str) -> None:
@@ -47,29 +52,41 @@ class LogWriter:
             return self._changed.wait_for(lambda: not (self._lines or self._dropped or self._writing), within.total_seconds())
 
     def _started(self) -> bool:
-        if self._thread is None:
-            thread = threading.Thread(target=self._run, name="log", daemon=True)
+        if self._thread is None or self._thread.abandon_if_late():
             try:
-                thread.start()
-            except RuntimeError:  # the limit of threads is reached
+                self._thread = DaemonThread(self._run, name="log")
+            except NoThread:
                 return False
-            self._thread = thread
             atexit.register(self.flush)
         return True
 
     def _run(self) -> None:
         while True:
-            with self._changed:
-                self._writing = False
-                self._changed.notify_all()
-                self._changed.wait_for(lambda: self._lines or self._dropped)
-                # Lines are dropped only while the queue is full, so those dropped until now follow those in the queue.
-                lines, self._lines, self._size = self._lines, [], 0
-                dropped, self._dropped = self._dropped, 0
-                self._writing = True
+            try:
+                self._write_queued()
+            except MemoryError:
+                time.sleep(WITHOUT_MEMORY.total_seconds())
+
+    def _write_queued(self) -> None:
+        """Wait for lines and write them. Without memory they are dropped."""
+        with self._changed:
+            self._writing = False
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._lines or self._dropped)
+            # Lines are dropped only while the queue is full, so those dropped until now follow those in the queue.
+            lines, self._lines, self._size = self._lines, [], 0
+            dropped, self._dropped = self._dropped, 0
+            self._writing = True
+        queued = len(lines)
+        try:
             if dropped:
                 lines.append(self.describe_dropped(dropped))
-            _write(self._file, "".join(lines).encode("utf-8", "backslashreplace"))
+            data = "".join(lines).encode("utf-8", "backslashreplace")
+        except MemoryError:
+            with self._changed:
+                self._dropped += dropped + queued
+            raise
+        _write(self._file, data)
 
 
 def _write(file: int, data: bytes) -> None:

@@ -11,13 +11,14 @@ import ctypes
 import gc
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Final
 
 from monitor.domain import threads
+from monitor.domain.threads import NoThread
 
 STARTED_AFTER: Final = timedelta(seconds=2)
 CHECK_EVERY: Final = timedelta(seconds=10)
@@ -81,10 +82,16 @@ def trim() -> None:
         library.malloc_trim(0)
 
 
+async def in_thread(work: Callable[[], None]) -> None:
+    """Call one of this module's functions in a separate thread, or not at all if none can be started."""
+    with suppress(NoThread):
+        await threads.run(work, name="memory")
+
+
 async def keep_small() -> None:
     """Call freeze_loaded() once the first polls are under way, then trim_periodically(). Runs until cancelled."""
     await asyncio.sleep(STARTED_AFTER.total_seconds())
-    await threads.run(freeze_loaded, name="memory")
+    await in_thread(freeze_loaded)
     await trim_periodically()
 
 
@@ -96,7 +103,7 @@ async def trim_periodically(*, every: timedelta = CHECK_EVERY, resident: Callabl
         await asyncio.sleep(every.total_seconds())
         found = measure()
         if found > least + TRIM_AFTER_GROWTH:
-            await threads.run(release, name="memory")
+            await in_thread(release)
             least = measure()  # permanent growth must not trigger a release every time
         else:
             least = min(least, found)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
 import pytest
@@ -549,18 +550,22 @@ async def test_A14_a_recovery_in_flight_when_the_process_dies_is_sent_again(
     assert "may be a repeat" in message.text
 
 
+@pytest.mark.parametrize("call", ["profile", "message"])
 async def test_P04_a_send_without_memory_for_its_thread_is_tried_again(
-    store: Store, clock: ManualClock, webhook: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
+    store: Store, clock: ManualClock, webhook: WebhookReceiver, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
-    start, failed = threading.Thread.start, threading.Event()
+    start, failed = _thread.start_new_thread, threading.Event()
+    started = list[str]()
 
-    def without_memory(thread: threading.Thread) -> None:
-        if thread.name == "monitor-channel-ops" and not failed.is_set():
-            failed.set()
-            raise RuntimeError("can't start new thread")
-        start(thread)
+    def without_memory(function: Callable[[], None], arguments: tuple[()]) -> int:
+        if function.__self__.name == "channel-ops" and not failed.is_set():  # type: ignore[attr-defined]  # a bound method
+            started.append("")
+            if len(started) == (1 if call == "profile" else 2):
+                failed.set()
+                raise RuntimeError("can't start new thread")
+        return start(function, arguments)
 
-    monkeypatch.setattr(threading.Thread, "start", without_memory)
+    monkeypatch.setattr(_thread, "start_new_thread", without_memory)
     queue(store, numbered(1))
     async with running(store, clock, channel(webhook.apprise_url())) as notifier:
         await until(failed.is_set)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import fcntl
 import os
 import re
@@ -107,16 +108,41 @@ def test_P34_a_reader_that_has_ended_costs_the_lines_only() -> None:
 
 
 def test_a_process_without_free_threads_counts_its_lines(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_: threading.Thread) -> None:
+    def refuse(*_: object) -> None:
         raise RuntimeError("can't start new thread")
 
     writer = LogWriter(pipe.writing)
     with monkeypatch.context() as patched:
-        patched.setattr(threading.Thread, "start", refuse)
+        patched.setattr(_thread, "start_new_thread", refuse)
         writer.write("lost\n")
     writer.write("written\n")
     assert writer.flush(LATE)
     assert pipe.read() == "written\n1 lines of the log were dropped.\n"
+
+
+def test_P04_without_memory_lines_are_dropped_and_counted_and_the_next_ones_are_written(
+    pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = [MemoryError(), MemoryError()]
+
+    def describe(count: int) -> str:
+        if failures:
+            raise failures.pop()
+        return f"{count} dropped\n"
+
+    monkeypatch.setattr(log_writer, "QUEUED_CHARACTERS", 100 * len(LINE))
+    monkeypatch.setattr(log_writer, "WITHOUT_MEMORY", SOON)
+    writer = LogWriter(pipe.writing)
+    writer.describe_dropped = describe
+    for _ in range(1000):
+        writer.write(LINE)
+    text = ""
+    while not writer.flush(SOON):
+        text += pipe.read()
+    writer.write("the next\n")
+    text += pipe.read_until("the next\n")
+    assert not failures
+    assert text.count(LINE) + sum(map(int, re.findall(r"^(\d+) dropped$", text, re.MULTILINE))) == 1000
 
 
 CODE = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import socket
 import threading
@@ -127,12 +128,12 @@ async def test_the_systems_own_error_is_raised(system: System, number: int, sile
 
 
 async def test_a_process_without_free_threads_fails_that_lookup_only(monkeypatch: pytest.MonkeyPatch, system: System) -> None:
-    def refuse(_: threading.Thread) -> None:
+    def refuse(*_: object) -> None:
         raise RuntimeError("can't start new thread")
 
     used = SystemResolver()
     with monkeypatch.context() as patched:
-        patched.setattr(threading.Thread, "start", refuse)
+        patched.setattr(_thread, "start_new_thread", refuse)
         assert (await problem_of(used, "healthy")).errno == socket.EAI_AGAIN
     assert (await used.resolve("healthy"))[0]["host"] == "192.0.2.7"
     assert system.asked["healthy"] == 1

@@ -33,10 +33,11 @@ async def test_a_call_returns_its_result_or_raises_its_error() -> None:
 async def test_calls_that_hang_delay_no_other_call() -> None:
     """More of them than any pool of threads would have."""
     released = threading.Event()
-    hanging = [threads.start(released.wait, name="hanging") for _ in range(64)]
+    hanging = [asyncio.create_task(threads.run(released.wait, name="hanging")) for _ in range(64)]
     assert await asyncio.wait_for(threads.run(lambda: "done", name="test"), 5) == "done"
+    assert not any(each.done() for each in hanging)
     released.set()
-    assert all(each.result(5) for each in hanging)
+    assert all(await asyncio.wait_for(asyncio.gather(*hanging), 5))
 
 
 @pytest.mark.slow
@@ -49,13 +50,73 @@ from monitor.domain.threads import DaemonExecutor
 async def main():
     executor = DaemonExecutor(1, name="pool")
     asyncio.get_running_loop().run_in_executor(executor, time.sleep, 30)
-    threads.start(lambda: time.sleep(30), name="alone")
+    asyncio.create_task(threads.run(lambda: time.sleep(30), name="alone"))
+    await asyncio.sleep(0)
 
 asyncio.run(main())
 """
     begun = time.monotonic()
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=50)
     assert time.monotonic() - begun < 20
+
+
+WITHOUT_MEMORY = """
+import asyncio, re, resource, sys, threading, time
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from monitor.domain import threads
+from monitor.domain.threads import DaemonExecutor, NoThread
+
+SOON = timedelta(seconds=0.2)
+threading.stack_size(1 << 20)
+
+@contextmanager
+def memory_for_a_stack_only():
+    used = 1024 * int(re.search(r"VmData:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+    # A thread's first call takes another 16 KiB.
+    resource.setrlimit(resource.RLIMIT_DATA, (used + (1 << 20) + 8192, resource.RLIM_INFINITY))
+    yield
+    resource.setrlimit(resource.RLIMIT_DATA, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+async def call():
+    with memory_for_a_stack_only():
+        outcome = await asyncio.gather(threads.run(int, name="lost", start_within=SOON), return_exceptions=True)
+    assert isinstance(outcome[0], NoThread), outcome
+    assert await threads.run(lambda: "called", name="next", start_within=SOON) == "called"
+
+async def pool():
+    pool = DaemonExecutor(1, name="pool", start_within=SOON)
+    with memory_for_a_stack_only():
+        waiting = pool.submit(lambda: "waited")
+        time.sleep(0.5)
+    assert not waiting.done()
+    assert pool.submit(lambda: "next").result(5) == "next"
+    assert waiting.result(0) == "waited"
+
+async def close():
+    pool = DaemonExecutor(1, name="closed", start_within=SOON)
+    with memory_for_a_stack_only():
+        pool.submit(int)
+        time.sleep(0.5)
+        pool.shutdown()
+    pool.shutdown()
+
+asyncio.run(globals()[sys.argv[1]]())
+print("done")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit of a process's memory is Linux's: NOT tested")
+@pytest.mark.parametrize("what", ["call", "pool", "close"])
+def test_P04_a_thread_that_finds_no_memory_for_its_first_call_stops_neither_its_starter_nor_the_end(what: str) -> None:
+    """threading.Thread.start() waits for such a thread without a limit."""
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_MEMORY, what], cwd=ROOT, timeout=50, capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "done\n", done.stderr
+    assert "MemoryError" in done.stderr, "the threads did begin"
 
 
 def test_one_thread_makes_its_calls_in_order() -> None:

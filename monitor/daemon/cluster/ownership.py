@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 import structlog
 
-from monitor.domain.errors import LeaseLost, StoreError
-from monitor.domain.threads import DaemonExecutor
+from monitor.domain.errors import LeaseLost, StoreError, StoreUnavailable
+from monitor.domain.threads import DaemonExecutor, NoThread
 from monitor.store import Connection, leases
 from monitor.store.leases import Beat, DaemonReport, Lease, LeaseHold, Leases
 
@@ -185,4 +185,7 @@ class Ownership:
                 await self._call(partial(self._store.release, released))
 
     async def _call(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        except NoThread as error:
+            raise StoreUnavailable(f"The cluster's leases cannot be read: {error}.") from None
