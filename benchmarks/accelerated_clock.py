@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
@@ -18,14 +17,16 @@ from unittest import mock
 
 import time_machine
 
+from monitor.domain import threads
+
 T = TypeVar("T")
 
 _BREATH = 0.002
 """Real seconds between checks of work that is in progress in other threads."""
 _QUIET_FOR = 0.25
 """Real seconds after which work that waits for the network is taken to wait for a timer: its request budget."""
-_THREADS = "monitor-channel-"
-"""What the threads that send messages are called."""
+_WAITING = ("store-", "log")
+"""The names of threads that wait for work; what they do for the loop is counted by the call."""
 _ON_THE_NETWORK = ("poll:", "probe:")
 """What the scheduler's tasks that talk to an API are called."""
 
@@ -127,7 +128,7 @@ class AcceleratedLoop(asyncio.SelectorEventLoop):
         self._in_threads -= 1
 
     def _busy(self) -> str:
-        if self._in_threads or any(thread.name.startswith(_THREADS) for thread in threading.enumerate()):
+        if self._in_threads or any(not name.startswith(_WAITING) for name in threads.running()):
             return "thread"
         return "network" if any(task.get_name().startswith(_ON_THE_NETWORK) for task in asyncio.all_tasks(self)) else ""
 

@@ -24,6 +24,9 @@ START_WITHIN = timedelta(seconds=15)
 """Time after which a thread that has not begun its work is abandoned."""
 
 
+_running: set[DaemonThread] = set()
+
+
 class NoThread(RuntimeError):
     """No thread could be started: the limit of threads or of memory is reached."""
 
@@ -43,16 +46,18 @@ class DaemonThread:
         self._claim = threading.Lock()
         self._begun = self._abandoned = False
         self._ended = threading.Event()
+        _running.add(self)
         try:
             _thread.start_new_thread(self._run, ())
         except (RuntimeError, MemoryError) as error:
+            _running.discard(self)
             raise NoThread(f"no thread could be started ({str(error) or type(error).__name__})") from None
 
     def abandon_if_late(self) -> bool:
         """Return True if the work has not begun in time; then it never will."""
         if not self._begun and time.monotonic() > self._begin_until and self._claim.acquire(blocking=False):
             self._abandoned = True
-            self._ended.set()
+            self._end()
         return self._abandoned
 
     def join(self, timeout: float | None = None) -> None:
@@ -69,7 +74,16 @@ class DaemonThread:
             try:
                 self._work()
             finally:
-                self._ended.set()
+                self._end()
+
+    def _end(self) -> None:
+        _running.discard(self)
+        self._ended.set()
+
+
+def running() -> list[str]:
+    """Return the names of the daemon threads that have not ended."""
+    return [thread.name for thread in list(_running)]
 
 
 class DaemonExecutor(Executor):

@@ -36,8 +36,11 @@ async def test_calls_that_hang_delay_no_other_call() -> None:
     hanging = [asyncio.create_task(threads.run(released.wait, name="hanging")) for _ in range(64)]
     assert await asyncio.wait_for(threads.run(lambda: "done", name="test"), 5) == "done"
     assert not any(each.done() for each in hanging)
+    assert threads.running().count("hanging") == 64
     released.set()
     assert all(await asyncio.wait_for(asyncio.gather(*hanging), 5))
+    while "hanging" in threads.running():
+        await asyncio.sleep(0.001)
 
 
 @pytest.mark.slow
