@@ -33,6 +33,8 @@ DAEMONS, WORKERS = 2, 4
 KIND = "postgres"
 LISTED = 50
 """Connections of a source whose polls are compared."""
+POLLED_BEFORE = 5
+"""Rounds before polls are measured. Each daemon reads each list in full once, and sources change between daemons at random."""
 PROBED = 500
 """Connections of a source whose probes are compared."""
 SLOW = 200.0
@@ -130,7 +132,7 @@ def _compare(bench: Bench, kind: str) -> dict[str, float]:
                 Store(database) as store,
             ):
                 done = _counter(kind, store, simulated)
-                _await_more(done, sources * (1 if kind == "polls" else size), known=done())
+                _await_more(done, sources * (POLLED_BEFORE if kind == "polls" else size), known=done())
                 time.sleep(2.0)
                 for _ in range(bench.plan.repeats):
                     found.append(_spend(bench, processes, database=database, done=done, seconds=window))

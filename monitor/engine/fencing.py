@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TypeAlias
 
 from monitor.domain.errors import LeaseLost
 from monitor.store import Connection
 
-Fence: TypeAlias = Callable[[Connection, str], None]
-"""Called with a source's name in each transaction that records something about it; raises LeaseLost, and nothing is recorded."""
+Fence: TypeAlias = Callable[[Connection, Collection[str]], None]
+"""Called with the names of the sources about which a transaction records something; raises LeaseLost, and nothing is recorded."""
 
 
-def unfenced(conn: Connection, source: str) -> None:
+def unfenced(conn: Connection, sources: Collection[str]) -> None:
     """Check nothing: one daemon does all the work."""
 
 

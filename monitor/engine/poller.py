@@ -87,7 +87,7 @@ class Poller:
         report = await _guarded(provider.poll_scopes(scopes), source)
 
         def write(conn: Connection) -> Recorded:
-            self._fence(conn, source.name)
+            self._fence(conn, [source.name])
             read = {scope.scope: scope for scope in report.scopes if scope.complete}
             self._newer.get(source.name, {}).update(read)
             return record_scopes(conn, source, report, channels=self._channels, now=self._clock.now())
@@ -120,10 +120,10 @@ class Poller:
 
     def _write(self, conn: Connection, batch: Sequence[_Ended]) -> list[Recorded]:
         """Record polls in the caller's transaction."""
-        polls = []
-        for source, poll, newer in batch:
-            self._fence(conn, source.name)
-            polls.append((source, replace(poll, report=_with_newer(poll.report, newer)) if newer else poll))
+        self._fence(conn, [source.name for source, _, _ in batch])
+        polls = [
+            (source, replace(poll, report=_with_newer(poll.report, newer)) if newer else poll) for source, poll, newer in batch
+        ]
         with memory.gc_paused(sum(poll.report.listed for _, poll in polls)):
             return record_polls(conn, polls, channels=self._channels)
 

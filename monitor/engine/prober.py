@@ -114,7 +114,7 @@ class Prober:
         await lane.run()
 
         def write(conn: Connection) -> Recorded:
-            self._fence(conn, source.name)
+            self._fence(conn, [source.name])
             self._rechecked.get(source.name, set()).update(result.target.id for result in lane.results)
             now, channels = self._clock.now(), self._channels
             return record_probes(conn, source, Batch(), lane.results, pause=None, channels=channels, now=now, recheck=True)
@@ -154,7 +154,7 @@ class Prober:
 
     async def _record(self, source: SourceConfig, batch: Batch, results: Sequence[ProbeResult], pause: float | None) -> Recorded:
         def write(conn: Connection) -> Recorded:
-            self._fence(conn, source.name)
+            self._fence(conn, [source.name])
             rechecked = self._rechecked.get(source.name, set())
             current = [result for result in results if result.target.id not in rechecked] if rechecked else results
             return record_probes(conn, source, batch, current, pause=pause, channels=self._channels, now=self._clock.now())

@@ -136,7 +136,7 @@ class Rechecker:
         results: Mapping[int, ProbeResult] | None,
     ) -> Sequence[RecheckResult]:
         """Store the results of the requests of these connections, and return them. `results` is None without probes."""
-        self._fence(conn, source.name)
+        self._fence(conn, [source.name])
         now = self._clock.now()
         states = connection_codec.load(conn, wanted)
         judged = []

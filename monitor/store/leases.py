@@ -57,6 +57,11 @@ _REPORT = """
         clock_offset = excluded.clock_offset, seen_at = excluded.seen_at,
         state_since = CASE WHEN daemons.state = excluded.state THEN daemons.state_since ELSE excluded.seen_at END
 """
+_REQUIRE = """
+    SELECT 1 FROM token_monitor_cluster.leases
+    JOIN unnest(%(names)s::text[], %(numbers)s::bigint[]) AS wanted (name, number) USING (name, number)
+    ORDER BY name FOR KEY SHARE OF leases
+"""
 _BEAT = """
     SELECT (SELECT version_num FROM alembic_version) AS revision, clock_timestamp() AS now,
            planner.configuration, planner.clock_offset,
@@ -234,11 +239,8 @@ class Leases:
             raise
 
 
-def require(conn: Connection, name: str, number: int) -> None:
-    """Raise LeaseLost unless the lease still has this number; if it has, no daemon can take it before the transaction ends."""
-    found = conn.exec_driver_sql(
-        "SELECT 1 FROM token_monitor_cluster.leases WHERE name = %(name)s AND number = %(number)s FOR KEY SHARE",
-        {"name": name, "number": number},
-    ).first()
-    if found is None:
+def require(conn: Connection, numbers: Mapping[str, int]) -> None:
+    """Raise LeaseLost unless each lease still has its number; then no daemon can take one before the transaction ends."""
+    found = conn.exec_driver_sql(_REQUIRE, {"names": list(numbers), "numbers": list(numbers.values())}).all()
+    if len(found) < len(numbers):
         raise LeaseLost

@@ -155,14 +155,20 @@ def test_the_fence_refuses_every_number_but_the_present_one(database: Store, hol
     one, two = holders
     one.acquire(["source:a"])
     with database.begin_write() as conn:
-        leases.require(conn, "source:a", 1)
+        leases.require(conn, {"source:a": 1})
         for name, number in (("source:a", 2), ("source:b", 1)):
             with pytest.raises(LeaseLost):
-                leases.require(conn, name, number)
+                leases.require(conn, {name: number})
+    one.acquire(["source:b"])
+    with database.begin_write() as conn:
+        leases.require(conn, {"source:a": 1, "source:b": 1})
     end_time(database, "source:a")
     two.acquire(["source:a"])
-    with database.begin_write() as conn, pytest.raises(LeaseLost):
-        leases.require(conn, "source:a", 1)
+    with database.begin_write() as conn:
+        leases.require(conn, {"source:b": 1})
+        for lost in ({"source:a": 1}, {"source:a": 1, "source:b": 1}, {"source:a": 2, "source:b": 2}):
+            with pytest.raises(LeaseLost):
+                leases.require(conn, lost)
 
 
 def test_a_lease_is_not_taken_while_a_transaction_relies_on_it(database: Store, holders: tuple[Leases, Leases]) -> None:
@@ -170,7 +176,7 @@ def test_a_lease_is_not_taken_while_a_transaction_relies_on_it(database: Store, 
     one.acquire(["source:a"])
     end_time(database, "source:a")
     with database.begin_write() as conn:
-        leases.require(conn, "source:a", 1)
+        leases.require(conn, {"source:a": 1})
         assert two.acquire(["source:a"]) == []  # it does not wait either
     assert [each.number for each in two.acquire(["source:a"])] == [2]
 
@@ -179,7 +185,7 @@ def test_a_renewal_does_not_wait_for_transactions_that_rely_on_a_lease(database:
     one, _ = holders
     one.acquire(["source:a"])
     with database.begin_write() as conn:
-        leases.require(conn, "source:a", 1)
+        leases.require(conn, {"source:a": 1})
         assert one.beat(REPORT, ["source:a"]).held == {"source:a"}
 
 
@@ -196,7 +202,7 @@ def test_a_holder_whose_transaction_has_taken_the_fence_first_wins(database: Sto
         taken.set()
 
     with database.begin_write() as conn:
-        leases.require(conn, "source:a", 1)
+        leases.require(conn, {"source:a": 1})
         thief = threading.Thread(target=steal)
         thief.start()
         assert not taken.wait(0.5)

@@ -131,7 +131,7 @@ async def test_P47_work_stops_when_the_leases_were_not_renewed_for_fifteen_secon
     with pytest.raises(LeaseLost):
         await one.ownership.take(["b"])
     with database.begin_write() as conn:
-        one.ownership.require(conn, "a")  # what was read before may be stored: no other daemon has the lease
+        one.ownership.require(conn, ["a"])  # what was read before may be stored: no other daemon has the lease
     await one.beat()
     one.ownership.guard("a")
 
@@ -180,17 +180,17 @@ async def test_P46_a_lost_lease_is_lost_until_all_work_on_its_basis_has_ended(
     assert await two.ownership.take(["a"]) == {"a"}
     one.ownership.guard("a")  # it cannot know yet
     with database.begin_write() as conn, pytest.raises(LeaseLost):
-        one.ownership.require(conn, "a")
+        one.ownership.require(conn, ["a"])
     await one.beat()
     assert one.ownership.is_lost("a")
     await two.dropped("a")
     assert await one.ownership.take(["a"]) == set()
     with database.begin_write() as conn, pytest.raises(LeaseLost):
-        one.ownership.require(conn, "a")
+        one.ownership.require(conn, ["a"])
     one.ownership.drop("a")
     assert await one.ownership.take(["a"]) == {"a"}
     with database.begin_write() as conn:
-        one.ownership.require(conn, "a")
+        one.ownership.require(conn, ["a"])
     assert [each.number for each in one.resumed] == [1, 3]
 
 

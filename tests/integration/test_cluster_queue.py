@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from monitor.daemon.cluster import queue_runner
 from monitor.daemon.cluster.ownership import Ownership
-from monitor.daemon.cluster.queue_runner import FEWEST_POLLED, MOST_SOURCES, QueueRunner
+from monitor.daemon.cluster.queue_runner import FEWEST_POLLED, MANY_POLLED, MOST_SOURCES, QueueRunner
 from monitor.daemon.work import Work
 from monitor.domain.errors import StoreUnavailable
 from monitor.store import Store, cluster_tables, work_queue
@@ -279,6 +280,34 @@ async def test_few_sources_to_poll_are_one_unit_and_each_source_to_probe_is_its_
         )
     assert [len(each) for kind, each, _ in units.ran if kind == "polls"] == [FEWEST_POLLED]
     assert [len(each) for kind, each, _ in units.ran if kind == "probes"] == [1] * 4
+
+
+async def test_many_sources_to_poll_are_collected_until_they_fill_a_unit(
+    database: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A unit costs as much for one source as for fifty."""
+    units = Units()
+    units.hold.set()
+    names = [f"source-{number}" for number in range(MOST_SOURCES)]
+    with monkeypatch.context() as patched:
+        patched.setattr(queue_runner, "COLLECT_MANY_FOR", timedelta(hours=1))
+        async with opened(database, units) as queue, planning(database, queue) as planner, working(queue), asyncio.timeout(60):
+            few = [asyncio.create_task(planner.poll(work_of(name))) for name in names[: MANY_POLLED - 1]]
+            await asyncio.gather(*few)
+            many = [asyncio.create_task(planner.poll(work_of(name))) for name in names[:-1]]
+            await planner.probe(work_of("source-1"))  # queued at the same times
+            assert not any(each.done() for each in many)
+            await asyncio.gather(*many, planner.poll(work_of(names[-1])))
+    assert [len(each) for kind, each, _ in units.ran if kind == "polls"] == [MANY_POLLED - 1, MOST_SOURCES]
+
+
+async def test_many_sources_to_poll_do_not_wait_for_further_ones_for_long(database: Store) -> None:
+    units = Units()
+    units.hold.set()
+    names = [f"source-{number}" for number in range(MANY_POLLED)]
+    async with opened(database, units) as queue, planning(database, queue) as planner, working(queue), asyncio.timeout(60):
+        await asyncio.gather(*(planner.poll(work_of(name)) for name in names))
+    assert sorted(name for _, each, _ in units.ran for name in each) == sorted(names)
 
 
 async def test_the_planner_knows_what_others_work_on_and_which_channels_pause(database: Store) -> None:

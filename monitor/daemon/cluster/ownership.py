@@ -111,12 +111,15 @@ class Ownership:
         """True if the leases have not been renewed recently."""
         return self._monotonic() - self._renewed_at > STOP_AFTER.total_seconds()
 
-    def require(self, conn: Connection, name: str) -> None:
-        """Raise LeaseLost unless the lease is still this process's; no daemon can take it before the transaction ends."""
-        owned = self._find(name)
-        if owned is None:
-            raise LeaseLost
-        leases.require(conn, name, owned.number)
+    def require(self, conn: Connection, names: Collection[str]) -> None:
+        """Raise LeaseLost unless the leases are still this process's; no daemon can take one before the transaction ends."""
+        numbers = {}
+        for name in names:
+            owned = self._find(name)
+            if owned is None:
+                raise LeaseLost
+            numbers[name] = owned.number
+        leases.require(conn, numbers)
 
     async def beat(self, report: DaemonReport) -> Beat:
         """Renew all leases; work on those that were lost stops. Raises StoreUnavailable."""

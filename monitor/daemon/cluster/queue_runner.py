@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
 from itertools import chain
+from math import ceil
 
 import structlog
 
@@ -25,6 +26,8 @@ UNITS_PER_WORKER = 2
 """Beyond that, fewer sources are in a unit rather than fewer units than this for each worker of the cluster."""
 COLLECT_FOR = timedelta(seconds=0.2)
 """Time in which due sources are collected into units."""
+MANY_POLLED, COLLECT_MANY_FOR = 8, timedelta(seconds=1)
+"""From this number of sources to poll on they are collected for longer: a unit costs as much for one source as for fifty."""
 CHECK_EVERY = timedelta(seconds=0.5)
 """Interval at which the planner checks which units have ended."""
 RECOVER_LOST_EVERY = timedelta(seconds=3)
@@ -39,6 +42,7 @@ class QueueRunner:
         """`workers` returns the number of units that the daemons at work run at a time."""
         self._queue, self._ownership, self._configuration, self._workers = queue, ownership, configuration, workers
         self._wanted: dict[str, dict[str, asyncio.Future[None]]] = {"polls": {}, "probes": {}, "deliveries": {}}
+        self._collecting_since: dict[str, float] = {}
         self._queued: dict[int, list[asyncio.Future[None]]] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -92,9 +96,11 @@ class QueueRunner:
         await asyncio.shield(self._want(kind, name))
 
     def _want(self, kind: str, name: str) -> asyncio.Future[None]:
-        waiting = self._wanted[kind]
+        waiting, loop = self._wanted[kind], asyncio.get_running_loop()
+        if not waiting:
+            self._collecting_since[kind] = loop.time()
         if name not in waiting:
-            waiting[name] = asyncio.get_running_loop().create_future()
+            waiting[name] = loop.create_future()
         return waiting[name]
 
     async def _repeat(self, every: timedelta, action: Callable[[], Awaitable[None]]) -> None:
@@ -110,12 +116,13 @@ class QueueRunner:
     async def _defer(self) -> None:
         """Queue what is wanted, in one statement for each kind."""
         for kind, waiting in self._wanted.items():
-            if not waiting:
+            count, size = self._collected(kind, len(waiting))
+            if not count:
                 continue
-            taken, self._wanted[kind] = waiting, {}
-            size = 1 if kind == "deliveries" else self._unit_size(kind, len(taken))
-            names = list(taken)
-            parts = [names[at : at + size] for at in range(0, len(names), size)]
+            names = list(waiting)[:count]
+            taken = {name: waiting.pop(name) for name in names}
+            self._collecting_since[kind] = asyncio.get_running_loop().time()
+            parts = [names[at : at + size] for at in range(0, count, size)]
             units = [Unit(kind=kind, names=tuple(part), configuration=self._configuration) for part in parts]
             try:
                 ids = await self._queue.defer(units)
@@ -127,10 +134,18 @@ class QueueRunner:
             if not ids:  # one of them waits already, queued by another planner a moment ago
                 _finish(taken.values())
 
-    def _unit_size(self, kind: str, count: int) -> int:
-        return max(
-            FEWEST_POLLED if kind == "polls" else 1, min(MOST_SOURCES, -(-count // max(self._workers() * UNITS_PER_WORKER, 1)))
-        )
+    def _collected(self, kind: str, count: int) -> tuple[int, int]:
+        """Return how many of so many names go into units now, and the size of these units."""
+        if kind == "deliveries":
+            return count, 1
+        if kind == "polls" and count >= MANY_POLLED:
+            collecting = timedelta(seconds=asyncio.get_running_loop().time() - self._collecting_since[kind])
+            if count < MOST_SOURCES and collecting < COLLECT_MANY_FOR:
+                return 0, MOST_SOURCES
+            if count >= MOST_SOURCES and collecting > 2 * COLLECT_FOR:  # they became due one after the other
+                return count // MOST_SOURCES * MOST_SOURCES, MOST_SOURCES
+        shared = ceil(count / max(self._workers() * UNITS_PER_WORKER, 1))
+        return count, max(FEWEST_POLLED if kind == "polls" else 1, min(MOST_SOURCES, shared))
 
     async def _check(self) -> None:
         """End the wait for units that have ended."""

@@ -117,9 +117,9 @@ class UnitRunner:
         left: dict[str, Any] = {"hold": seconds, "down": hold.down} if seconds > 0 or hold.down else {}
         return {**left, "cut": True} if carried.cut else left or None
 
-    def require(self, conn: Connection, source: str) -> None:
-        """Raise LeaseLost unless this daemon works on the source: the fence of everything that is recorded about it."""
-        self._leases.require(conn, source_lease(source))
+    def require(self, conn: Connection, sources: Collection[str]) -> None:
+        """Raise LeaseLost unless this daemon works on these sources: the fence of everything that is recorded about them."""
+        self._leases.require(conn, [source_lease(source) for source in sources])
 
     def is_doubtful(self, source: SourceConfig, report: PollReport) -> bool:
         """Return True if another machine should try first to reach this source, because this one reaches nothing."""
