@@ -72,7 +72,7 @@ class Sender:
         future.add_done_callback(lambda done: done.cancelled() or done.exception())
         # Raises NoThread without memory: then no call is running.
         thread = DaemonThread(
-            partial(_run, loop, future, work), name=f"channel-{self._channel.name}", start_within=timedelta(seconds=within)
+            partial(_run, loop, future, work), name=f"channel-{self._channel.name}", start_within=timedelta(seconds=within / 2)
         )
         self._running, self._started = future, loop.time()
         try:
