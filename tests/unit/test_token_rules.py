@@ -334,6 +334,15 @@ WITH_MEMORY = [
     # --- unknown never overwrites knowledge
     ("unknown after valid", row("facebook", ReportedStatus.UNKNOWN), before(Status.VALID), Status.VALID),
     ("unknown after expired", row("facebook", ReportedStatus.UNKNOWN), before(Status.EXPIRED), Status.EXPIRED),
+    ("unknown after expired, date near", row(word=ReportedStatus.UNKNOWN, left=DAY), before(Status.EXPIRED), Status.EXPIRED),
+    ("unknown after revoked, date near", row(word=ReportedStatus.UNKNOWN, left=DAY), before(Status.REVOKED), Status.REVOKED),
+    (
+        "unknown after expired, date near and later",
+        row(word=ReportedStatus.UNKNOWN, left=DAY),
+        before(Status.EXPIRED, expires_at=NOW - DAY, crossed_at=NOW - DAY),
+        Status.EXPIRING_SOON,
+    ),
+    ("unknown after valid, date near", row(word=ReportedStatus.UNKNOWN, left=DAY), before(Status.VALID), Status.EXPIRING_SOON),
     (
         "new word after revoked",
         row("facebook", ReportedStatus.UNRECOGNISED, raw_status="x"),

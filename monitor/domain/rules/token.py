@@ -83,12 +83,12 @@ def judge(evidence: Evidence) -> Finding:
 
 
 def _keep_knowledge(e: Evidence, finding: Finding) -> Finding:
-    """Keep the last known finding, flagged, if the new one is only unknown.
+    """Keep the last known finding, flagged, if the new one is only unknown, or a milder one about a date without a known status.
 
     A listed connection is not disconnected, though, and what rests on a date ends when the date moves.
     """
     previous = e.previous
-    if finding.status is not Status.UNKNOWN or previous is None:
+    if previous is None or not (finding.status is Status.UNKNOWN or _is_milder_by_date_alone(e, finding, previous)):
         return finding
     if previous.status in (Status.UNKNOWN, Status.DISCONNECTED):
         return finding
@@ -96,6 +96,16 @@ def _keep_knowledge(e: Evidence, finding: Finding) -> Finding:
         return finding
     unknown = frozenset() if VerdictFlag.FAILING_UNCONFIRMED in finding.flags else frozenset({VerdictFlag.PROVIDER_UNKNOWN})
     return Finding(previous.status, previous.reason, previous.message, finding.flags | unknown)
+
+
+def _is_milder_by_date_alone(e: Evidence, finding: Finding, previous: TokenState) -> bool:
+    """Return True if only the approach of a date that was never renewed would make a lost token one that expires soon."""
+    return (
+        finding.status is Status.EXPIRING_SOON
+        and e.reported in (ReportedStatus.UNKNOWN, ReportedStatus.UNRECOGNISED)
+        and previous.status.severity.rank > finding.status.severity.rank
+        and not (e.was_renewed or e.date_was_renewed)
+    )
 
 
 def next_token_state(evidence: Evidence, finding: Finding) -> TokenState:
