@@ -86,10 +86,11 @@ def requests(world: World) -> list[Request]:
 
 def without_lease(world: World, store: Store, pids: Mapping[str, int]) -> Iterator[Request]:
     """Yield the requests of daemons that did not hold the lease of the source when they sent them. `pids` are by daemon."""
+    asked = requests(world)  # before the leases: daemons that still run take further ones meanwhile
     held: dict[tuple[str, int], list[Tenure]] = defaultdict(list)
     for tenure in tenures(store):
         held[tenure.name, tenure.pid].append(tenure)
-    for request in requests(world):
+    for request in asked:
         own = held[f"source:{request.source}", pids[request.daemon]]
         if not any(each.began <= request.at <= _latest(each) for each in own):
             yield request
