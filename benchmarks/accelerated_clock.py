@@ -111,6 +111,7 @@ class AcceleratedLoop(asyncio.SelectorEventLoop):
         selector = _Selector()
         selector.acceleration, selector.busy = acceleration, self._busy
         self._warp, self._in_threads = acceleration, 0
+        self._others = threads.running()  # which are not its own
         super().__init__(selector)
 
     def time(self) -> float:
@@ -128,7 +129,7 @@ class AcceleratedLoop(asyncio.SelectorEventLoop):
         self._in_threads -= 1
 
     def _busy(self) -> str:
-        if self._in_threads or any(not name.startswith(_WAITING) for name in threads.running()):
+        if self._in_threads or any(not each.name.startswith(_WAITING) for each in threads.running() - self._others):
             return "thread"
         return "network" if any(task.get_name().startswith(_ON_THE_NETWORK) for task in asyncio.all_tasks(self)) else ""
 

@@ -22,9 +22,8 @@ P = ParamSpec("P")
 
 START_WITHIN = timedelta(seconds=15)
 """Time after which a thread that has not begun its work is abandoned."""
-
-
 _running: set[DaemonThread] = set()
+"""The threads that have not ended."""
 
 
 class NoThread(RuntimeError):
@@ -53,12 +52,17 @@ class DaemonThread:
             _running.discard(self)
             raise NoThread(f"no thread could be started ({str(error) or type(error).__name__})") from None
 
-    def abandon_if_late(self) -> bool:
-        """Return True if the work has not begun in time; then it never will."""
-        if not self._begun and time.monotonic() > self._begin_until and self._claim.acquire(blocking=False):
+    def abandon(self) -> bool:
+        """Return True if the work has not begun; then it never will."""
+        if self._claim.acquire(blocking=False):
             self._abandoned = True
             self._end()
         return self._abandoned
+
+    def abandon_if_late(self) -> bool:
+        """Return True if the work has not begun in time; then it never will."""
+        late = not self._begun and time.monotonic() > self._begin_until
+        return self.abandon() if late else self._abandoned
 
     def join(self, timeout: float | None = None) -> None:
         """Wait until the work has ended or is abandoned, at most for `timeout` seconds."""
@@ -81,9 +85,9 @@ class DaemonThread:
         self._ended.set()
 
 
-def running() -> list[str]:
-    """Return the names of the daemon threads that have not ended."""
-    return [thread.name for thread in list(_running)]
+def running() -> frozenset[DaemonThread]:
+    """Return the daemon threads that have not ended."""
+    return frozenset(_running)
 
 
 class DaemonExecutor(Executor):
@@ -150,11 +154,11 @@ class DaemonExecutor(Executor):
 
     def _run(self) -> None:
         while (call := self._calls.get()) is not None:
-            make(*call)
+            _complete(*call)
             del call  # a waiting thread must not keep the last result in memory
 
 
-def make(future: Future[T], work: Callable[[], T]) -> None:
+def _complete(future: Future[T], work: Callable[[], T]) -> None:
     """Call `work` in this thread, unless the future was cancelled, and set the future to its result or error."""
     if future.set_running_or_notify_cancel():
         try:
@@ -171,13 +175,14 @@ async def run(work: Callable[[], T], *, name: str, start_within: timedelta = STA
     Raises NoThread if the system starts none, or one that does not begin within `start_within`.
     """
     call: Future[T] = Future()
-    DaemonThread(partial(make, call, work), name=name, start_within=start_within)
+    thread = DaemonThread(partial(_complete, call, work), name=name, start_within=start_within)
     result = asyncio.wrap_future(call)
     try:
         done, _ = await asyncio.wait([result], timeout=start_within.total_seconds())
     except asyncio.CancelledError:
         result.cancel()
+        thread.abandon()
         raise
-    if not done and not call.running() and call.cancel():
+    if not done and thread.abandon():
         raise NoThread(f"no thread has started within {start_within.total_seconds():g} s")
     return await result

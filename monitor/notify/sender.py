@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from datetime import timedelta
-from functools import partial
 from typing import Any, TypeVar
 
-from monitor.domain.threads import DaemonThread, NoThread
+from monitor.domain import threads
 from monitor.notify.apprise import Channel, Sent
 from monitor.notify.messages import ChannelProfile, Part
 
@@ -66,38 +64,10 @@ class Sender:
             self._free_at = loop.time() + self._channel.pace
 
     async def _call(self, work: Callable[[], T], *, within: float) -> T:
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
+        # A thread that never begins must be noticed before the limit: then nothing was sent, and the channel is not busy.
+        begin_within = timedelta(seconds=within / 2)
+        call = asyncio.create_task(threads.run(work, name=f"channel-{self._channel.name}", start_within=begin_within))
         # The result of an abandoned call is fetched as well, or asyncio logs an error about it.
-        future.add_done_callback(lambda done: done.cancelled() or done.exception())
-        # Raises NoThread without memory: then no call is running.
-        thread = DaemonThread(
-            partial(_run, loop, future, work), name=f"channel-{self._channel.name}", start_within=timedelta(seconds=within / 2)
-        )
-        self._running, self._started = future, loop.time()
-        try:
-            return await asyncio.wait_for(asyncio.shield(future), within)
-        except TimeoutError:
-            if thread.abandon_if_late():
-                self._running = None
-                raise NoThread("no thread has started in time") from None
-            raise
-
-
-def _run(loop: asyncio.AbstractEventLoop, future: asyncio.Future[T], work: Callable[[], T]) -> None:
-    def finish(result: T | None, error: BaseException | None) -> None:
-        if future.done():
-            return
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(result)  # type: ignore[arg-type]  # None only where T is
-
-    result: T | None = None
-    failure: BaseException | None = None
-    try:
-        result = work()
-    except Exception as error:  # noqa: BLE001 - any error is raised on the waiting side
-        failure = error
-    with contextlib.suppress(RuntimeError):  # the loop is closed, so nothing waits
-        loop.call_soon_threadsafe(finish, result, failure)
+        call.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._running, self._started = call, asyncio.get_running_loop().time()
+        return await asyncio.wait_for(asyncio.shield(call), within)

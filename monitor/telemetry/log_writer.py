@@ -73,7 +73,7 @@ class LogWriter:
             self._writing = False
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._lines or self._dropped)
-            # Lines are dropped only while the queue is full, so those dropped until now follow those in the queue.
+            # Lines are dropped while the queue is full, so those dropped until now follow those in the queue.
             lines, self._lines, self._size = self._lines, [], 0
             dropped, self._dropped = self._dropped, 0
             self._writing = True

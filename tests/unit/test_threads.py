@@ -20,6 +20,10 @@ ROOT = Path(__file__).parents[2]
 SOON = timedelta(milliseconds=50)
 
 
+def names_of_running() -> list[str]:
+    return [thread.name for thread in threads.running()]
+
+
 def fail() -> None:
     raise LookupError("as planned")
 
@@ -36,25 +40,32 @@ async def test_calls_that_hang_delay_no_other_call() -> None:
     hanging = [asyncio.create_task(threads.run(released.wait, name="hanging")) for _ in range(64)]
     assert await asyncio.wait_for(threads.run(lambda: "done", name="test"), 5) == "done"
     assert not any(each.done() for each in hanging)
-    assert threads.running().count("hanging") == 64
+    assert names_of_running().count("hanging") == 64
     released.set()
     assert all(await asyncio.wait_for(asyncio.gather(*hanging), 5))
-    while "hanging" in threads.running():
+    while "hanging" in names_of_running():
         await asyncio.sleep(0.001)
 
 
 @pytest.mark.slow
 def test_P05_P42_a_call_that_hangs_does_not_delay_the_end_of_the_process() -> None:
     code = """
-import asyncio, time
+import asyncio, threading, time
 from monitor.domain import threads
 from monitor.domain.threads import DaemonExecutor
 
+begun = threading.Semaphore(0)
+
+def hang():
+    begun.release()
+    time.sleep(30)
+
 async def main():
-    executor = DaemonExecutor(1, name="pool")
-    asyncio.get_running_loop().run_in_executor(executor, time.sleep, 30)
-    asyncio.create_task(threads.run(lambda: time.sleep(30), name="alone"))
+    pooled = asyncio.get_running_loop().run_in_executor(DaemonExecutor(1, name="pool"), hang)
+    alone = asyncio.create_task(threads.run(hang, name="alone"))
     await asyncio.sleep(0)
+    for _ in (pooled, alone):
+        assert begun.acquire(timeout=10)
 
 asyncio.run(main())
 """
@@ -86,6 +97,7 @@ async def call():
     with memory_for_a_stack_only():
         outcome = await asyncio.gather(threads.run(int, name="lost", start_within=SOON), return_exceptions=True)
     assert isinstance(outcome[0], NoThread), outcome
+    assert not threads.running()
     assert await threads.run(lambda: "called", name="next", start_within=SOON) == "called"
 
 async def pool():

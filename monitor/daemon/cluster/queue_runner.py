@@ -116,7 +116,7 @@ class QueueRunner:
     async def _defer(self) -> None:
         """Queue what is wanted, in one statement for each kind."""
         for kind, waiting in self._wanted.items():
-            count, size = self._collected(kind, len(waiting))
+            count, size = self._ready(kind, len(waiting))
             if not count:
                 continue
             names = list(waiting)[:count]
@@ -134,8 +134,8 @@ class QueueRunner:
             if not ids:  # one of them waits already, queued by another planner a moment ago
                 _finish(taken.values())
 
-    def _collected(self, kind: str, count: int) -> tuple[int, int]:
-        """Return how many of so many names go into units now, and the size of these units."""
+    def _ready(self, kind: str, count: int) -> tuple[int, int]:
+        """Return how many of so many collected names go into units now, and the size of these units."""
         if kind == "deliveries":
             return count, 1
         if kind == "polls" and count >= MANY_POLLED:

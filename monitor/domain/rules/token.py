@@ -74,7 +74,7 @@ TOKEN_RULES: tuple[Callable[[Evidence], Finding | None], ...] = (
 
 
 def judge(evidence: Evidence) -> Finding:
-    """Return the finding of the first rule that applies; if that is only unknown, the last known finding is kept."""
+    """Return the finding of the first rule that applies; an unknown status does not replace the last known finding."""
     for rule in TOKEN_RULES:
         finding = rule(evidence)
         if finding is not None:
@@ -83,7 +83,7 @@ def judge(evidence: Evidence) -> Finding:
 
 
 def _keep_knowledge(e: Evidence, finding: Finding) -> Finding:
-    """Keep the last known finding, flagged, if the new one is only unknown, or a milder one about a date without a known status.
+    """Keep the last known finding, flagged, if the new one is unknown, or milder only because a date comes near.
 
     A listed connection is not disconnected, though, and what rests on a date ends when the date moves.
     """
@@ -99,7 +99,7 @@ def _keep_knowledge(e: Evidence, finding: Finding) -> Finding:
 
 
 def _is_milder_by_date_alone(e: Evidence, finding: Finding, previous: TokenState) -> bool:
-    """Return True if only the approach of a date that was never renewed would make a lost token one that expires soon."""
+    """Return True if the status is unknown, and a date that was not renewed would make a lost token one that expires soon."""
     return (
         finding.status is Status.EXPIRING_SOON
         and e.reported in (ReportedStatus.UNKNOWN, ReportedStatus.UNRECOGNISED)
