@@ -109,6 +109,8 @@ class Scheduler:
         self._backoffs: dict[str, Backoff] = {}
         self._next_probes: dict[str, datetime] = {}
         """When each source's next probe is due. Reading it at every tick would cost more than the probes."""
+        self._passed_over: set[str] = set()
+        """Sources of a shared runner whose due probe waited for a poll: it comes before their next poll."""
         self._planned_at = -math.inf
         self._to_replan: set[str] = set()
         self._replanning = asyncio.Lock()
@@ -229,19 +231,24 @@ class Scheduler:
         self._progress.set_due(POLL, due=any(name in self._work for name in due.polls))
         if due.time:
             self._launch("time", self._apply_time_changes)
+        now = self._clock.now()
+        probed = [name for name, at in self._next_probes.items() if at <= now]
+        self._passed_over.intersection_update(probed)
         for name in due.polls:
+            if name in self._passed_over:
+                continue
             if name in self._work and f"poll:{name}" not in running and source_lease(name) not in busy:
                 self._launch(f"poll:{name}", partial(self._poll, self._work[name]))
         for name in due.rechecks:
             if name in self._work:
                 self._launch(f"recheck:{name}", partial(self._recheck, self._work[name]))
-        now = self._clock.now()
-        for name in [name for name, at in self._next_probes.items() if at <= now]:
-            if source_lease(name) in busy or (self._runner.is_shared and f"poll:{name}" in self._running):
+        for name in probed:
+            if name not in self._work or not self._work[name].source.probes_on_schedule:
                 continue
-            if name in self._work and self._work[name].source.probes_on_schedule:
+            if self._runner.is_shared and f"poll:{name}" in self._running:
+                self._passed_over.add(name)
+            elif source_lease(name) not in busy:
                 self._launch(f"probe:{name}", partial(self._probe, self._work[name]))
-
         for name in due.channels:
             if channel_lease(name) not in busy:
                 self._launch(f"deliver:{name}", partial(self._runner.deliver, name))
@@ -271,8 +278,11 @@ class Scheduler:
             await self._replan(work.source.name)
 
     async def _probe(self, work: Work) -> None:
-        self.wake_channels(await self._runner.probe(work))
-        await self._replan(work.source.name)
+        try:
+            self.wake_channels(await self._runner.probe(work))
+            await self._replan(work.source.name)
+        finally:
+            self._passed_over.discard(work.source.name)
 
     async def _recheck(self, work: Work) -> None:
         while (recorded := await self._runner.recheck(work)) is not None:

@@ -166,6 +166,17 @@ def test_two_daemons_are_shown_serve_pages_and_survive_the_end_of_one(
         assert "No daemon of the cluster is running." in run.made.call("cluster").stdout
 
 
+def test_a_source_that_is_polled_every_second_is_probed_too(
+    tmp_path: Path, new_postgres: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turner = new_world(random.Random(3))
+    with cluster_of(tmp_path, turner.world, new_postgres(), monkeypatch) as run:
+        run.start()
+        run.made.await_polls(8)
+        log = run.made.log()
+        assert log.count("probes.done") >= log.count("poll.done") // 4
+
+
 def test_a_stopped_daemon_finishes_its_units_and_the_others_go_on(
     tmp_path: Path, new_postgres: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
