@@ -22,7 +22,7 @@ from tests.support.launcher import Process
 from tests.support.poll_cycle import config_text
 
 ROOT = launcher.ROOT
-PATIENCE = 20.0
+PATIENCE = 40.0
 """Seconds that something may take before the test gives up; never a claim about speed."""
 
 T = TypeVar("T")

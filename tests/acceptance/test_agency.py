@@ -9,7 +9,6 @@ import http.client
 import json
 import re
 import signal
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ import pytest
 
 from monitor.demo.world import World
 from tests.acceptance.daemon import Setting, eventually, setting
-from tests.acceptance.test_recheck import edit, free_port, lists_read
+from tests.acceptance.test_recheck import answered_after, edit, free_port, lists_read
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -305,16 +304,14 @@ def test_a_reconnected_account_is_checked_ahead_of_a_poll_of_all_clients(
         process.send_signal(signal.SIGUSR1)
         site.made.await_polls(5)  # a poll of all two hundred is under way, and takes 20 s
         site.world.renew("agency", f"linkedin-{LAST.word}linkedin", scope=LAST.scope)
-        begun = time.monotonic()
         done = site.made.call("recheck", LAST.id_of("linkedin"), "--json")
-        took = time.monotonic() - begun
         read = lists_read(site.world)
         assert done.returncode == 0, done.stdout + done.stderr
         [found] = json.loads(done.stdout)["rechecks"]
         assert (found["outcome"], found["status_before"], found["status_after"]) == ("healthy", "expired", "valid")
-        record_property("recheck_seconds", round(took, 2))
+        record_property("recheck_seconds", answered_after(found))
         record_property("lists_read", {"its own": read[LAST.scope], "by the poll": len(read) - 1})
-        assert took < 5, f"it took {took:.1f} s"
+        assert answered_after(found) <= 5, found
         assert read[LAST.scope] == 1
         assert len(read) < CLIENTS, "the poll is still under way"
         eventually(lambda: [each for each in site.messages("blue") if "recovered" in each.lower()])

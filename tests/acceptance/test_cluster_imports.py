@@ -36,10 +36,10 @@ def imported(folder: Path, database: str, *, top: str) -> set[str]:
             eventually(made.messages)
             eventually(lambda: "probes.done" in made.log())
             process.send_signal(signal.SIGTERM)
-            assert process.wait(timeout=20) == 0
+            assert process.wait(timeout=60) == 0
         finally:
             process.kill()
-            process.wait(timeout=20)
+            process.wait(timeout=60)
         return set(_IMPORTED.findall(made.log()))
 
 

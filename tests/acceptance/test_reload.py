@@ -47,7 +47,7 @@ def edit(made: Setting, old: str, new: str) -> None:
 
 
 def gauge(port: int) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
         lines = str(answer.read(), "utf-8").splitlines()
     return next(line.split()[1] for line in lines if line.startswith("token_monitor_config_last_reload_successful "))
 

@@ -66,7 +66,7 @@ def listen(made: Setting, address: str) -> None:
 
 
 def get(port: int, path: str = "/", **over: Any) -> httpx.Response:
-    return httpx.get(f"http://127.0.0.1:{port}{path}", headers=PAGE, trust_env=False, timeout=10, **over)
+    return httpx.get(f"http://127.0.0.1:{port}{path}", headers=PAGE, trust_env=False, timeout=30, **over)
 
 
 def press(port: int, path: str, **fields: str) -> httpx.Response:

@@ -86,7 +86,7 @@ sys.stdin.read()
         with pytest.raises(StoreHeld, match=str(daemon.pid)):
             lock.acquire()
         daemon.send_signal(signal.SIGKILL)
-        daemon.wait(timeout=10)
+        daemon.wait(timeout=30)
     _acquire_soon(lock)
     lock.release()
 
@@ -126,7 +126,7 @@ sys.stdin.read()
         process.stdin.flush()
     answers = [process.stdout.readline().strip() for process in processes if process.stdout is not None]
     for process in processes:
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
     assert sorted(answers) == ["held"] + ["refused"] * 4
 
 

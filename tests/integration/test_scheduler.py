@@ -127,7 +127,7 @@ async def test_a_poll_that_ends_while_the_due_work_is_read_is_not_repeated(cycle
 
     cycle.store.read = read_slowly  # type: ignore[method-assign]  # the store itself, with a slower reader
     async with ticking(cycle):
-        await asyncio.wait_for(reading.wait(), 10)
+        await asyncio.wait_for(reading.wait(), 30)
         slow.come.set()
         await until(lambda: cycle.source("agency").failures == 1)
         await asyncio.sleep(5 * TICK.total_seconds())  # the poll's task ends after its commit

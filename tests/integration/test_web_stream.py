@@ -26,7 +26,7 @@ from tests.support.fakes import ManualClock
 from tests.support.web_client import Served, serving
 from tests.support.web_world import web_config
 
-SOON = 5.0
+SOON = 30.0
 """Seconds: a change is found within one, on a busy machine somewhat later."""
 
 

@@ -72,7 +72,7 @@ def outcomes(store: Store) -> list[tuple[str | None, str | None]]:
         return [(row.outcome, row.detail) for row in conn.execute(select(attempts).order_by(attempts.c.id))]
 
 
-async def until(condition: Callable[[], bool], *, within: float = 10) -> None:
+async def until(condition: Callable[[], bool], *, within: float = 30) -> None:
     """Polls for something that happens in another thread or task."""
     deadline = time.monotonic() + within
     while not condition():

@@ -112,7 +112,7 @@ class WebhookReceiver:
         """Answer the next requests like this."""
         self._script.extend(replies)
 
-    def wait_for(self, count: int, *, within: float = 10) -> list[Received]:
+    def wait_for(self, count: int, *, within: float = 30) -> list[Received]:
         """Waits in this thread until so many requests have arrived; fails the test if they do not."""
         deadline = time.monotonic() + within
         with self._arrived:

@@ -38,11 +38,11 @@ async def test_calls_that_hang_delay_no_other_call() -> None:
     """More of them than any pool of threads would have."""
     released = threading.Event()
     hanging = [asyncio.create_task(threads.run(released.wait, name="hanging")) for _ in range(64)]
-    assert await asyncio.wait_for(threads.run(lambda: "done", name="test"), 5) == "done"
+    assert await asyncio.wait_for(threads.run(lambda: "done", name="test"), 30) == "done"
     assert not any(each.done() for each in hanging)
     assert names_of_running().count("hanging") == 64
     released.set()
-    assert all(await asyncio.wait_for(asyncio.gather(*hanging), 5))
+    assert all(await asyncio.wait_for(asyncio.gather(*hanging), 30))
     while "hanging" in names_of_running():
         await asyncio.sleep(0.001)
 
@@ -65,7 +65,7 @@ async def main():
     alone = asyncio.create_task(threads.run(hang, name="alone"))
     await asyncio.sleep(0)
     for _ in (pooled, alone):
-        assert begun.acquire(timeout=10)
+        assert begun.acquire(timeout=30)
 
 asyncio.run(main())
 """
