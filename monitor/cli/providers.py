@@ -67,7 +67,7 @@ def try_source(
     from monitor.daemon import app
     from monitor.engine import trial
 
-    config = session.loaded(ctx).config
+    config = session.loaded(ctx).config if sample is None else session.local(ctx)
     found = next((each for each in config.sources if each.name == source), None)
     if found is None:
         names = [each.name for each in config.sources]

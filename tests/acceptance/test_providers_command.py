@@ -230,12 +230,13 @@ def test_a_sample_is_judged_without_a_request(tmp_path: Path, service: JsonServi
         ("HTTP/1.1 401 Unauthorized\r\nContent-Type: application/json", "revoked", None),
     ],
 )
-def test_a_sample_may_have_the_headers_that_curl_writes(tmp_path: Path, head: str, status: str, expires_at: str | None) -> None:
+def test_a_sample_with_the_headers_of_curl_needs_no_secret(
+    tmp_path: Path, head: str, status: str, expires_at: str | None
+) -> None:
     body = {"login": "ci-bot"} if status == "valid" else {"message": "Bad credentials"}
     (tmp_path / "answer").write_bytes(f"{head}\r\n\r\n{json.dumps(body)}".encode())
     path = written(tmp_path / "config.toml", starter(source_lines("github")))
-    env = {"GITHUB_TOKEN": KEY, "OPS_APPRISE_URL": "json://127.0.0.1:9"}
-    done = token_monitor("providers", "try", "github", "--sample", str(tmp_path / "answer"), "--json", config=path, env=env)
+    done = token_monitor("providers", "try", "github", "--sample", str(tmp_path / "answer"), "--json", config=path)
     row = done.json["connections"][0]
     assert (row["external_id"], row["status"], row["expires_at"]) == ("first", status, expires_at)
 
