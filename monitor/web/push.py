@@ -20,6 +20,7 @@ from monitor.config import SourceConfig
 from monitor.config.defined_sources import end_of_day
 from monitor.domain import ReportedStatus, Snapshot, utc_text
 from monitor.domain.errors import StoreError
+from monitor.domain.rules.dates import EARLIEST
 from monitor.domain.rules.platforms import canonical
 from monitor.domain.text import sanitize, sanitize_or_none
 from monitor.engine.intake import Intake, IntakeClosed
@@ -235,11 +236,12 @@ def _snapshot(report: PushedReport, place: int, zone: str) -> Snapshot:
 
 def _instant(text: str, place: int, zone: str) -> datetime:
     try:
-        if _DATE.fullmatch(text):
-            return end_of_day(date.fromisoformat(text), zone).astimezone(UTC)
-        instant = datetime.fromisoformat(text)
+        instant = end_of_day(date.fromisoformat(text), zone) if _DATE.fullmatch(text) else datetime.fromisoformat(text)
         if instant.tzinfo is None:
             raise _mistake(place, "expires_at", "has no offset: end it with Z, or with one such as +02:00")
-        return instant.astimezone(UTC)
+        instant = instant.astimezone(UTC)
     except (ValueError, OverflowError):
         raise _mistake(place, "expires_at", "is not a time such as 2027-01-15T00:00:00Z, or a date such as 2027-01-15") from None
+    if instant < EARLIEST:
+        raise _mistake(place, "expires_at", f"is before {EARLIEST:%Y}: omit it if the date is unknown")
+    return instant

@@ -209,6 +209,8 @@ MISTAKES = [
     ({"id": "a", "expires_at": "2027-01-15T00:00:00"}, "Report 1, expires_at: has no offset"),
     ({"id": "a", "expires_at": "2027-02-30"}, "Report 1, expires_at: is not a time"),
     ({"id": "a", "expires_at": "0001-01-01T00:00:00+10:00"}, "Report 1, expires_at: is not a time"),
+    ({"id": "a", "expires_at": "1970-01-01T00:00:00Z"}, "Report 1, expires_at: is before 2015: omit it if the date is unknown."),
+    ({"id": "a", "expires_at": "0001-01-02"}, "Report 1, expires_at: is before 2015"),
     ({"id": "a", "expires_at": "9999-12-31"}, "Report 1, expires_at: is not a time"),
     ([{"id": "a"}, {"name": "b"}], "Report 2, id: is missing."),
     ({}, "Report 1, id: is missing."),

@@ -17,7 +17,8 @@ from monitor.domain.records import Record
 Flags = frozenset[str]
 
 _NONE: Flags = frozenset()
-_EARLIEST = datetime(2015, 1, 1, tzinfo=UTC)
+EARLIEST = datetime(2015, 1, 1, tzinfo=UTC)
+"""What expires before this was never set, or is not a date."""
 _FAR_AHEAD = timedelta(days=5 * 365 + 2)
 _MILLISECONDS_FROM = 1e11
 _LARGEST_NUMBER = 1e15
@@ -63,7 +64,7 @@ def parse_expiry(value: object, *, now: datetime) -> tuple[datetime | None, Flag
 
 def plausible_expiry_range(now: datetime) -> tuple[datetime, datetime]:
     """Return the range in which an expiry counts as a date: neither ancient nor far ahead of `now`."""
-    return _EARLIEST, now + _FAR_AHEAD
+    return EARLIEST, now + _FAR_AHEAD
 
 
 @lru_cache(maxsize=1024)
@@ -90,7 +91,7 @@ def _parse_text(text: str) -> tuple[datetime | None, Flags]:
     try:
         return _bounded(written if written.tzinfo is UTC else written.astimezone(UTC), _NONE)
     except OverflowError:  # year 1 or 9999, and an offset that leads out of the calendar
-        return None, frozenset({VerdictFlag.FAR_DATE if written.year > _EARLIEST.year else VerdictFlag.ANCIENT_DATE})
+        return None, frozenset({VerdictFlag.FAR_DATE if written.year > EARLIEST.year else VerdictFlag.ANCIENT_DATE})
 
 
 def _parse_mail_date(text: str) -> tuple[datetime | None, Flags]:
@@ -113,7 +114,7 @@ def _parse_number(number: float) -> tuple[datetime | None, Flags]:
 
 
 def _bounded(instant: datetime, flags: Flags) -> tuple[datetime | None, Flags]:
-    if instant < _EARLIEST:
+    if instant < EARLIEST:
         return None, flags | {VerdictFlag.ANCIENT_DATE}
     return instant, flags
 
