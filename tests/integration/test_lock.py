@@ -16,6 +16,7 @@ from monitor.domain.errors import StoreHeld, StoreUnavailable
 from monitor.store import Store
 from monitor.store.lock import DaemonLock
 from tests.acceptance.daemon import eventually
+from tests.support.postgres import acquire_released
 
 SINCE = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
 ROOT = Path(__file__).parents[2]
@@ -87,19 +88,8 @@ sys.stdin.read()
             lock.acquire()
         daemon.send_signal(signal.SIGKILL)
         daemon.wait(timeout=30)
-    _acquire_soon(lock)
+    acquire_released(lock)
     lock.release()
-
-
-def _acquire_soon(lock: DaemonLock) -> None:
-    """PostgreSQL notices the death of a client within milliseconds, but not within none."""
-    for _ in range(200):
-        try:
-            lock.acquire()
-        except StoreHeld:
-            continue
-        return
-    lock.acquire()
 
 
 def test_P27_five_daemons_start_at_once_and_one_holds(empty_database: str) -> None:

@@ -124,7 +124,7 @@ def test_P37_a_direct_connection_is_never_taken_for_a_pooler_in_transaction_mode
     url = behind(server.url, database)
     for _ in range(20):
         lock = DaemonLock(url)
-        lock.acquire()
+        postgres.acquire_released(lock)
         lock.release()
 
 

@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import URL, make_url
 
+from monitor.domain.errors import StoreHeld
+from monitor.store.lock import DaemonLock
 from tests.support import canary
 from tests.support.memory_folder import memory_folder
 
@@ -29,6 +32,18 @@ if TYPE_CHECKING:
 _QUICK = "-c fsync=off -c full_page_writes=off -c listen_addresses=''"
 _BEHIND: dict[str, URL] = {}
 """The servers behind poolers, by the folder of the pooler's socket."""
+
+
+def acquire_released(lock: DaemonLock) -> None:
+    """Take a lock whose holder has just ended: PostgreSQL notices the end of a connection a moment later."""
+    patience = time.monotonic() + 30
+    while True:
+        try:
+            return lock.acquire()
+        except StoreHeld:
+            if time.monotonic() > patience:
+                raise
+        time.sleep(0.01)
 
 
 def as_nobody() -> dict[str, Any]:
