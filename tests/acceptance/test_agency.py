@@ -22,7 +22,8 @@ import pytest
 
 from monitor.demo.world import World
 from tests.acceptance.daemon import Setting, eventually, setting
-from tests.acceptance.test_recheck import answered_after, edit, free_port, lists_read
+from tests.acceptance.test_recheck import answered_after, edit, lists_read
+from tests.support.ports import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 

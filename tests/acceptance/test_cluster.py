@@ -27,6 +27,7 @@ from tests.chaos.oracle import CHANNEL, judge, settled
 from tests.chaos.random_kills import SOURCE, TOP, new_world
 from tests.support import prometheus_text
 from tests.support.launcher import Process
+from tests.support.ports import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -45,9 +46,7 @@ class Daemons:
 
     def start(self, *, config: Path | None = None) -> Process:
         """Start a daemon that serves pages, and wait until it reports its start."""
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            listen = f"127.0.0.1:{free.getsockname()[1]}"
+        listen = f"127.0.0.1:{free_port()}"
         started = self.made.log().count("daemon.started")
         self._environ.setenv("TOKEN_MONITOR_WEB__LISTEN", listen)
         process = self.made.launch_module("monitor", "--config", str(config or self.made.config), "run")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +13,7 @@ from monitor.demo.receivers import WebhookReply
 from monitor.demo.world import World
 from tests.acceptance.daemon import Setting, eventually, setting
 from tests.support import prometheus_text
+from tests.support.ports import free_port
 from tests.support.prometheus_text import Read
 
 pytestmark = pytest.mark.slow
@@ -29,9 +29,7 @@ requests_per_minute = 6000
 @pytest.fixture
 def url(monkeypatch: pytest.MonkeyPatch) -> str:
     """Where the daemon is told to listen."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        listen = f"127.0.0.1:{free.getsockname()[1]}"
+    listen = f"127.0.0.1:{free_port()}"
     monkeypatch.setenv("TOKEN_MONITOR_WEB__LISTEN", listen)
     return f"http://{listen}"
 

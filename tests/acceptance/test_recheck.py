@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 import urllib.parse
 import urllib.request
 from collections import Counter
@@ -19,6 +18,7 @@ from monitor.demo.world import World
 from monitor.store import Store, rechecks
 from monitor.store.rechecks import Recheck, RecheckOutcome
 from tests.acceptance.daemon import Setting, eventually, setting
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -27,12 +27,6 @@ CLIENTS = 1_000
 FAST = '[schedule]\npoll_every = "1s"\nrequests_per_minute = 60000\n'
 USUAL = '[schedule]\npoll_every = "1s"\nrequests_per_minute = 600\n'
 PER_SOURCE = {"agency": 'users = "all"'}
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def agency(clients: int) -> tuple[World, list[str]]:

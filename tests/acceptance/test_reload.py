@@ -16,6 +16,7 @@ import pytest
 from monitor.demo.receivers import WebhookReply
 from monitor.demo.world import World
 from tests.acceptance.daemon import Setting, eventually, setting
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -25,9 +26,7 @@ TOP = '[schedule]\npoll_every = "1s"\nprobe_every = "off"\nrequests_per_minute =
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+    return free_port()
 
 
 @pytest.fixture

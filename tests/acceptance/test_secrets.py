@@ -31,9 +31,9 @@ from monitor.demo.server import ThreadedWorld, WorldServer, in_thread
 from monitor.demo.source import Trouble
 from monitor.demo.world import World
 from tests.acceptance.daemon import Setting, eventually
-from tests.acceptance.test_web_daemon import free_port
 from tests.support import canary, postgres
 from tests.support.launcher import Process
+from tests.support.ports import free_port
 from tests.support.receivers import MailReceiver, Received, Reply, WebhookReceiver
 
 pytestmark = [

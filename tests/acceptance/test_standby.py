@@ -24,6 +24,7 @@ from tests.acceptance.daemon import PATIENCE, Setting, eventually, setting
 from tests.chaos.oracle import CHANNEL, judge, settled, wrong_states
 from tests.chaos.random_kills import SOURCE, TOP, new_world
 from tests.support.launcher import Process
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -168,9 +169,7 @@ def lock_taken_from(url: str, pid: int) -> Iterator[None]:
 def pair(tmp_path: Path, new_postgres: Callable[[], str]) -> Iterator[Setting]:
     """A monitor with a page, on PostgreSQL."""
     turner = new_world(random.Random(2))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     with setting(tmp_path, turner.world, database=new_postgres(), top=TOP) as made:
         text = made.config.read_text("utf-8").replace('listen = "off"', f'listen = "127.0.0.1:{port}"')
         made.config.write_text(text, "utf-8")

@@ -21,6 +21,7 @@ import pytest
 from monitor.demo.world import World
 from tests.acceptance.daemon import ROOT, Setting, eventually, setting
 from tests.support import canary
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -34,12 +35,6 @@ remind_every = "1s"
 """
 PAGE = {"accept": "text/html"}
 EXPIRED = "agency/threads-over"
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import signal
-import socket
 import threading
 import time
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ import httpx
 from monitor.demo.world import World
 from monitor.store import Store, connection_queries
 from tests.acceptance.daemon import eventually, setting
+from tests.support.ports import free_port
 
 TOKEN = "t0ken-of-the-cron-jobs-27-characters"
 FIRST = datetime(2040, 1, 1, tzinfo=UTC)
@@ -36,9 +36,7 @@ class PushKills:
 def run_push_kills(folder: Path, database: str, *, kills: int, seed: int) -> PushKills:
     """Kill the daemon `kills` times while PROGRAMS push, and compare the answers with the store."""
     dice, found = random.Random(seed), PushKills(kills=kills)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     top = f"""
 [hooks]
 listen = "{address}"

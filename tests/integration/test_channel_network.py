@@ -16,6 +16,7 @@ from monitor.domain.errors import ChannelUnreachable, ConfigError
 from monitor.notify.apprise import Channel
 from monitor.notify.apprise.network import Network
 from monitor.notify.messages import Part, Tone
+from tests.support.ports import free_port
 from tests.support.proxy import TunnelProxy
 from tests.support.receivers import MailReceiver, WebhookReceiver
 
@@ -174,7 +175,7 @@ def test_a_proxy_that_refuses_is_named_without_its_password(webhook: WebhookRece
 
 
 def test_a_proxy_that_is_down_is_named(webhook: WebhookReceiver, authority: Authority) -> None:
-    network = Network(ca_file=authority.file, proxy=Secret(f"http://user:hunter2@127.0.0.1:{unused_port()}"))
+    network = Network(ca_file=authority.file, proxy=Secret(f"http://user:hunter2@127.0.0.1:{free_port()}"))
     text = failure(secure(webhook), network)
     assert text == "JSON could not be reached: the proxy does not respond (the connection was refused)."
 
@@ -204,7 +205,7 @@ def test_a_socks_proxy_names_the_package_that_it_needs(monkeypatch: pytest.Monke
 )
 def test_the_cause_of_an_unreachable_channel_is_named(url: str, cause: str) -> None:
     with WebhookReceiver() as plain, MailReceiver() as mail, socket.create_server(("127.0.0.1", 0)) as silent:
-        ports = {"plain": plain.port, "mail": mail.port, "silent": silent.getsockname()[1], "unused": unused_port()}
+        ports = {"plain": plain.port, "mail": mail.port, "silent": silent.getsockname()[1], "unused": free_port()}
         with pytest.raises(ChannelUnreachable) as caught:
             sending(url.format(**ports))
     assert str(caught.value).endswith(f": {cause}.")
@@ -221,8 +222,3 @@ def test_the_cause_of_an_unreachable_channel_is_named(url: str, cause: str) -> N
 def test_a_setting_without_an_effect_is_refused(url: str, network: Network) -> None:
     with pytest.raises(ConfigError, match="has no effect"):
         Channel("ops", Secret(url), network).verify()
-
-
-def unused_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])

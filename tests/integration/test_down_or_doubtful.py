@@ -17,6 +17,7 @@ from monitor.config import Secret
 from monitor.domain.errors import ChannelUnreachable
 from monitor.notify.apprise import Channel
 from monitor.notify.messages import Part, Tone
+from tests.support.ports import free_port
 from tests.support.receivers import MailReceiver, Reply, WebhookReceiver
 
 PART = Part(title="Title", body="Body", tone=Tone.INFO, alert_ids=("one",))
@@ -26,12 +27,6 @@ def failure(url: str) -> ChannelUnreachable:
     with pytest.raises(ChannelUnreachable) as raised:
         Channel("ops", Secret(url)).send(PART)
     return raised.value
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.mark.parametrize(

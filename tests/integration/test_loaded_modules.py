@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 import subprocess
 import sys
 import textwrap
@@ -15,6 +14,7 @@ import trustme
 
 from monitor.store import migrate, sqlite_file
 from tests.support.command_line import CONFIG, environment, write_config
+from tests.support.ports import free_port
 
 DELIVERY = ("monitor.notify.worker", "monitor.notify.messages", "apprise", "requests", "urllib3", "jinja2", "markupsafe")
 MIGRATIONS = ("alembic", "mako", "pygments")
@@ -92,11 +92,6 @@ def test_what_is_imported_without_certificates_leaves_them_to_the_sessions(tmp_p
     authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
     env = {**environment(), "SSL_CERT_FILE": "authority.pem"}
     subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, cwd=tmp_path, env=env)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 @pytest.mark.parametrize("page", ["off", "not opened", "opened"])

@@ -6,7 +6,6 @@ import asyncio
 import json
 import re
 import shutil
-import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -28,6 +27,7 @@ from tests.support import prometheus_text
 from tests.support.command_line import make_world, real_now, write_config
 from tests.support.factories import make_alert
 from tests.support.fakes import ManualClock
+from tests.support.ports import free_port
 from tests.support.prometheus_text import Read
 from tests.support.web_client import Served, serving
 
@@ -194,9 +194,7 @@ async def prometheus(site: Served, folder: Path) -> AsyncIterator[str]:
     program = shutil.which("prometheus")
     if program is None:
         pytest.skip("LOUD: prometheus is not here (Debian: apt-get install prometheus), nothing of it is run")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     settings = {
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
         "rule_files": [str(RULES)],

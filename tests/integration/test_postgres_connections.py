@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from monitor.store.postgres import Server
 from tests.acceptance.daemon import eventually
 from tests.support import postgres
 from tests.support.factories import NOW
+from tests.support.ports import free_port
 
 PASSWORD = "a b%@/#:+'\\?ä\"&=;,["
 HOSTILE = {
@@ -44,12 +44,6 @@ HOSTILE = {
     "jit": "on",
 }
 """What an administrator may have set for a role or a database."""
-
-
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

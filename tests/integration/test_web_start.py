@@ -20,11 +20,7 @@ from monitor.telemetry.metrics import Metrics
 from monitor.telemetry.progress import Progress
 from monitor.web.server import Hosting
 from tests.support.command_line import CONFIG, write_config
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+from tests.support.ports import free_port
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from tests.support import canary
+from tests.support.ports import free_port
 
 logging.getLogger("mail.log").setLevel(logging.WARNING)  # aiosmtpd logs every answer, also one that repeats a password
 
@@ -191,9 +192,7 @@ class MailReceiver:
         self.refused: dict[str, str] = {}
         self.login, self._quotes = login, quotes
         self.messages: list[EmailMessage] = []
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
         logins: dict[str, Any] = {}
         if login is not None:
             logins = {"auth_required": True, "auth_require_tls": False, "authenticator": self._authenticate}

@@ -15,6 +15,7 @@ import pytest
 import trustme
 
 from tests.support.memory_folder import memory_folder
+from tests.support.ports import free_port
 from tests.support.postgres import as_nobody
 
 PORT = "{port}"
@@ -77,7 +78,7 @@ def _folder(certificate: trustme.LeafCert | None, files: Mapping[str, str]) -> I
 
 def _configure(folder: Path, frame: str, text: str, paths: Mapping[str, str]) -> int:
     """Write the configuration file; return the port in it."""
-    port = _free_port()
+    port = free_port()
     for placeholder, value in {**paths, PORT: str(port)}.items():
         text = text.replace(placeholder, value)
     (folder / "conf").write_text(frame.format(folder=folder, text=text), encoding="utf-8")
@@ -105,12 +106,6 @@ def _run(name: str, arguments: list[str], folder: Path, port: int) -> Iterator[i
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait(10)
-
-
-def _free_port() -> int:
-    with closing(socket.socket()) as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def _await(process: subprocess.Popen[bytes], port: int, folder: Path) -> None:

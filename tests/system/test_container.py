@@ -11,7 +11,6 @@ import json
 import os
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -30,6 +29,7 @@ from monitor.demo.server import ThreadedWorld, WorldServer
 from monitor.demo.world import World
 from monitor.store import Store
 from tests.support.memory_folder import memory_folder
+from tests.support.ports import free_port
 from tests.support.postgres import private_server
 
 ROOT = Path(__file__).parent.parent.parent
@@ -155,13 +155,6 @@ def download_wheels(folder: Path) -> None:
     for name in ("requirements.txt", "requirements-build.txt"):
         locked = ("--only-binary=:all:", f"--python-version={version}", "--require-hashes", f"--requirement={ROOT / name}")
         call(sys.executable, "-m", "pip", "download", "--quiet", *locked, f"--dest={folder}")
-
-
-def free_port() -> int:
-    """Return a port of 127.0.0.1 that nothing uses."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 def read(port: int, path: str) -> tuple[int, bytes]:
