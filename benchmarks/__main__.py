@@ -1,6 +1,7 @@
 """Measure: `make bench`. `ARGS=--quick` takes about a minute, `ARGS="--only NAME"` runs one benchmark.
 
-A full run keeps its figures in benchmarks/results.json, docs/performance.md and docs/performance.svg.
+A full run keeps its figures in benchmarks/results.json, docs/performance.md and docs/performance.svg. One that is ended by
+SIGTERM keeps those of the benchmarks that it finished, beside the others' earlier ones.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from benchmarks.targets import judge, missed
 RESULTS = ROOT / "benchmarks" / "results.json"
 PAGE = ROOT / "docs" / "performance.md"
 CHART = ROOT / "docs" / "performance.svg"
+STOPPED = "It was stopped."
 
 BENCHMARKS: dict[str, Callable[[Bench], None]] = {
     "probes-fast": probing.as_fast_as_they_go,
@@ -60,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     late = missed(judge(results))
     print(f"{len(late)} bounds missed." if late else "No bound was missed.")
     if (plan is FULL and not arguments.only) or arguments.write:
-        keep(results, whole=not arguments.only)
+        keep(results, whole=not arguments.only and STOPPED not in broken.values())
     for name, why in broken.items():
         print(f"BROKEN {name}: {why}", file=sys.stderr)
     return 1 if broken else 0
@@ -99,6 +101,10 @@ def measure(
             except (pages.NothingServed, prometheus.NotInstalled) as reason:
                 results.missing[name] = str(reason)
                 print(f"SKIPPED {name}: {reason}", file=sys.stderr, flush=True)
+            except SystemExit:
+                broken[name] = STOPPED
+                results.measurements = [each for each in bench.measurements if each.benchmark != name]
+                return results, broken
             except Exception as error:  # noqa: BLE001 - one broken benchmark must not cost the figures of the others
                 broken[name] = results.missing[name] = f"{type(error).__name__}: {error}".splitlines()[0][:300]
                 traceback.print_exc()

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import signal
+import sys
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
@@ -18,6 +19,7 @@ import pytest
 
 from benchmarks import __main__ as program
 from benchmarks import figures, machine
+from benchmarks.bench import Bench
 from benchmarks.chart import Curve, Panel, draw, growth
 from benchmarks.figures import Figure, Measurement, Results, figure, from_json, merged, percentile, to_json
 from benchmarks.instrumented import EVERY, PAUSE, LoopWatch
@@ -233,6 +235,20 @@ def test_a_run_is_kept_as_json_page_and_picture(tmp_path: Path) -> None:
     assert from_json(files["results_file"].read_text("utf-8")).find("poll-unchanged")[0].figures["cpu"].median == 0.4
     assert "![What grows with the number of connections](growth.svg)" in page.read_text("utf-8")
     assert ET.fromstring(files["picture"].read_text("utf-8")) is not None  # noqa: S314 - our own file
+
+
+def test_a_run_that_is_stopped_keeps_the_benchmarks_that_it_finished(monkeypatch: pytest.MonkeyPatch) -> None:
+    def finished(bench: Bench) -> None:
+        bench.add("poll-unchanged", figures=poll(0.5).figures)
+
+    def stopped(bench: Bench) -> None:
+        bench.add("status", figures=poll(0.5).figures)
+        sys.exit(128 + signal.SIGTERM)
+
+    monkeypatch.setattr(program, "BENCHMARKS", {"poll-unchanged": finished, "status": stopped, "start": finished})
+    found, broken = program.measure("full")
+    assert [each.benchmark for each in found.measurements] == ["poll-unchanged"]
+    assert (broken, found.missing) == ({"status": program.STOPPED}, {})
 
 
 def test_the_documented_figures_are_those_that_were_kept() -> None:
