@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import compileall
 import json
-import os
-import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -27,6 +25,7 @@ from benchmarks.plan import Plan
 from benchmarks.settings import Settings
 from benchmarks.simulated import ROOT, Certificate, Simulated, certificate, simulator
 from monitor.store import Store
+from tests.support.ports import free_port
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +50,7 @@ class Bench:
         self._stack = ExitStack()
         self._baselines: dict[tuple[str, bool, float, int], Baseline] = {}
         self._made = 0
-        self._port = lasting_port()
+        self._port = free_port()
 
     def __enter__(self) -> Self:
         for package in ("monitor", "migrations"):  # as an installation does: else each start compiles what has changed
@@ -177,20 +176,3 @@ class Bench:
 def variant(*, tls: bool, latency_ms: float) -> str:
     """Return the name of a case."""
     return f"{'TLS' if tls else 'plain'}, {latency_ms:.0f} ms"
-
-
-def lasting_port() -> int:
-    """Return a free port below the ephemeral range, so that it can be used again later."""
-    for port in range(18_000 + os.getpid() % 1_000, 32_000):
-        with socket.socket() as taken, suppress(OSError):
-            taken.bind(("127.0.0.1", port))
-            return port
-    raise BenchmarkFailed("No port is free.")
-
-
-def free_port() -> int:
-    """Return a free port of 127.0.0.1."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port

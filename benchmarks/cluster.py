@@ -15,7 +15,7 @@ from statistics import median
 import psycopg
 
 from benchmarks import cluster_model, machine
-from benchmarks.bench import Bench, free_port
+from benchmarks.bench import Bench
 from benchmarks.cluster_model import Costs
 from benchmarks.daemon import BenchmarkFailed, Daemon, command, running, until
 from benchmarks.databases import database_size, make_due, recorded_polls, repeat_source, vacuum
@@ -28,6 +28,7 @@ from monitor.engine import config_sync
 from monitor.store import Store, migrate, revisions
 from monitor.store.postgres import WRITERS_LOCK
 from monitor.store.work_queue import Unit, WorkQueue
+from tests.support.ports import free_port
 
 DAEMONS, WORKERS = 2, 4
 KIND = "postgres"

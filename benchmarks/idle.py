@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks import machine
-from benchmarks.bench import Bench, free_port
+from benchmarks.bench import Bench
 from benchmarks.daemon import BenchmarkFailed, Daemon, command, running, until
 from benchmarks.databases import recorded_polls
 from benchmarks.figures import figure
@@ -19,6 +19,7 @@ from benchmarks.floors import IMPORTS
 from benchmarks.settings import Settings
 from benchmarks.simulated import ROOT, Simulated
 from monitor.store import Store
+from tests.support.ports import free_port
 
 SMALL = 10
 RUNS = 5

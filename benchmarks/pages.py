@@ -12,7 +12,7 @@ import sys
 import time
 from urllib.parse import quote, urlencode
 
-from benchmarks.bench import Bench, free_port
+from benchmarks.bench import Bench
 from benchmarks.daemon import BenchmarkFailed, Daemon
 from benchmarks.databases import vacuum
 from benchmarks.figures import Figure, figure, percentile
@@ -24,6 +24,7 @@ from benchmarks.simulated import ROOT
 from monitor.domain import Status
 from monitor.store import Store
 from monitor.store.connection_pages import Order
+from tests.support.ports import free_port
 
 PATIENCE = 10.0
 CLIENT, SOURCE = "client 007", "population"

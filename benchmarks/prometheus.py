@@ -10,12 +10,13 @@ import urllib.request
 from pathlib import Path
 
 from benchmarks import machine
-from benchmarks.bench import Bench, free_port, variant
+from benchmarks.bench import Bench, variant
 from benchmarks.daemon import until
 from benchmarks.figures import figure
 from benchmarks.plan import Plan
 from benchmarks.rows import PROBE_PATH, external_id, key_of
 from benchmarks.simulated import PATIENCE, Simulated
+from tests.support.ports import free_port
 
 PROGRAMS = ("prometheus", "prometheus-blackbox-exporter")
 

@@ -232,17 +232,17 @@ class Scheduler:
         if due.time:
             self._launch("time", self._apply_time_changes)
         now = self._clock.now()
-        probed = [name for name, at in self._next_probes.items() if at <= now]
-        self._passed_over.intersection_update(probed)
+        due_probes = [name for name, at in self._next_probes.items() if at <= now]
+        self._passed_over.intersection_update(due_probes)
         for name in due.polls:
-            if name in self._passed_over:
+            if name in self._passed_over or source_lease(name) in busy:
                 continue
-            if name in self._work and f"poll:{name}" not in running and source_lease(name) not in busy:
+            if name in self._work and f"poll:{name}" not in running:
                 self._launch(f"poll:{name}", partial(self._poll, self._work[name]))
         for name in due.rechecks:
             if name in self._work:
                 self._launch(f"recheck:{name}", partial(self._recheck, self._work[name]))
-        for name in probed:
+        for name in due_probes:
             if name not in self._work or not self._work[name].source.probes_on_schedule:
                 continue
             if self._runner.is_shared and f"poll:{name}" in self._running:

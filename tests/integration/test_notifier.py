@@ -63,7 +63,7 @@ async def test_what_is_due_goes_out_as_one_message_and_is_marked_sent(
     assert outcomes(store) == [("sent", "JSON accepted it.")] * 3
 
 
-async def test_a_wake_delivers_long_before_the_next_look(store: Store, clock: ManualClock, webhook: WebhookReceiver) -> None:
+async def test_a_wake_delivers_long_before_the_next_poll(store: Store, clock: ManualClock, webhook: WebhookReceiver) -> None:
     settings = DeliverySettings(poll_every=timedelta(minutes=5))
     async with running(store, clock, channel(webhook.apprise_url()), settings=settings) as notifier:
         await asyncio.sleep(0.1)

@@ -1,4 +1,4 @@
-"""Ports for programs that a test starts."""
+"""Ports for programs that a test or a benchmark starts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import socket
 
 _FIRST, _LAST = 20_000, 32_000
-"""Below the ports that Linux gives to outgoing connections: those of other tests would take a port before its program starts."""
+"""Below the ports that Linux gives to outgoing connections, one of which could take a port before its program starts."""
 _offsets = itertools.count(os.getpid() * 997)  # the processes of a parallel run begin far apart
 
 

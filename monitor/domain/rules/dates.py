@@ -18,7 +18,7 @@ Flags = frozenset[str]
 
 _NONE: Flags = frozenset()
 EARLIEST = datetime(2015, 1, 1, tzinfo=UTC)
-"""What expires before this was never set, or is not a date."""
+"""Earliest instant that counts as a date: earlier ones are the zero of a clock, or misread."""
 _FAR_AHEAD = timedelta(days=5 * 365 + 2)
 _MILLISECONDS_FROM = 1e11
 _LARGEST_NUMBER = 1e15
